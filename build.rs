@@ -1,0 +1,20 @@
+//! Compiles `proto/` to Rust, without a system `protoc`, and keeps the descriptors for gRPC reflection.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = ["datadb/v1/repository.proto", "datadb/v1/upload.proto", "datadb/v1/browse.proto"];
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true);
+    for file in files {
+        compiler.open_file(file)?;
+    }
+    let descriptors = compiler.file_descriptor_set();
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Every maximum that both sides keep to, with its reason.
+
+/// Any gRPC message. Large enough for the largest object (4 MiB) with room for what frames it.
+pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// Plain bytes of a bundle of more than one blob: large enough for zstd to find what neighbouring files share, small
+/// enough that fetching one small file of it stays cheap.
+pub const BUNDLE_BYTES_MAX: usize = 1 << 20;
+
+/// Blobs in one bundle: bounds the table (56 bytes each) when files are tiny.
+pub const BUNDLE_BLOBS_MAX: usize = 4096;
+
+/// Plain bytes of one blob of a backup. The chunker's maximum must not exceed it.
+pub const BLOB_BYTES_MAX: usize = 4 << 20;
+
+/// Plain bytes of one record of the log, which is stored as one blob: a part of 8 MiB and what frames it.
+pub const LOG_RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// Encoded objects gathered in one log part before it is written.
+pub const LOG_PART_BYTES: usize = 8 << 20;
+
+/// The encoding of one object; a directory of 30 million entries has a head of about this size.
+pub const OBJECT_BYTES_MAX: usize = 4 << 20;
+
+/// A meta's encoding: the longest name, target, error and all inline xattrs with room to spare.
+pub const META_BYTES_MAX: usize = 256 << 10;
+
+/// Entries of a segment of a directory or a file list: a listing page, and what a change of one entry rewrites.
+pub const SEGMENT_ENTRIES_MAX: usize = 1024;
+
+/// Below so many entries a segment is not cut, so that tiny segments stay rare.
+pub const SEGMENT_ENTRIES_MIN: usize = 256;
+
+/// Encoded bytes after which a segment is cut, however few its entries.
+pub const SEGMENT_BYTES_MAX: usize = 512 << 10;
+
+/// Refs in one question, ids in one download request: 52 KiB at most, and one multi-get of the index.
+pub const QUESTION_REFS_MAX: usize = 1024;
+
+/// Keys that a refusal lists; the rest is found by the next try.
+pub const MISSING_KEYS_MAX: usize = 256;
+
+/// Entries in one reply of a listing.
+pub const PAGE_ENTRIES_MAX: usize = 512;
+
+/// Bytes (roughly) in one reply of a listing or of a file.
+pub const PAGE_BYTES: usize = 256 << 10;
+
+/// A file or directory name (`NAME_MAX` of Linux).
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// A path, or the target of a symlink. Twice `PATH_MAX` leaves room for trees that were made with relative calls.
+pub const PATH_BYTES_MAX: usize = 64 << 10;
+
+/// Values of xattrs up to here stand in the meta; longer ones are blobs.
+pub const XATTR_INLINE_BYTES_MAX: usize = 4 << 10;
+
+/// All inline xattr values of one file; what goes beyond becomes blobs.
+pub const XATTRS_INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Extended attributes of one file.
+pub const XATTRS_MAX: usize = 2048;
+
+/// Name of an extended attribute (`XATTR_NAME_MAX` of Linux).
+pub const XATTR_NAME_BYTES_MAX: usize = 255;
+
+/// A user's, group's or host's name.
+pub const OWNER_BYTES_MAX: usize = 255;
+
+/// The text of an entry's `error` field; longer ones are cut.
+pub const ERROR_BYTES_MAX: usize = 1024;
+
+/// Tags of one backup, and bytes of a tag's key or value.
+pub const TAGS_MAX: usize = 64;
+/// Bytes of a tag's key or value.
+pub const TAG_BYTES_MAX: usize = 1024;
+
+/// Backup times are kept as ten decimal digits of unix seconds (until the year 2286).
+pub const TIME_SECONDS_MAX: i64 = 9_999_999_999;
+
+/// A session without traffic for so long is forgotten.
+pub const LEASE_SECONDS: u32 = 600;
