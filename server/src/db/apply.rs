@@ -118,7 +118,7 @@ impl Index {
         let mut batch = self.batch();
         // Snapshots that begin here; several backups of one may stand in one record.
         let mut names = Vec::new();
-        for entry in &logged.record.entries {
+        for (place, entry) in (0..).zip(&logged.record.entries) {
             match entry {
                 Body::Genesis(genesis) => {
                     let mut w = Writer::default();
@@ -134,7 +134,11 @@ impl Index {
                     }
                     totals.objects += objects.len() as u64;
                 }
-                Body::Backup(backup) => names.extend(self.put_backup(&mut batch, backup, &mut totals)?),
+                Body::Backup(backup) => {
+                    let order = keys::by_time(backup.time, logged.record.sequence, place);
+                    batch.put(Family::Backups, &order, backup.key().as_bytes());
+                    names.extend(self.put_backup(&mut batch, backup, &mut totals)?);
+                }
                 // Which copies are bad is said by their entries; a rebuild reads these records before the packs.
                 Body::Bad(_) => {}
             }
@@ -164,7 +168,6 @@ impl Index {
         batch.put(Family::Backups, &keys::backup(&key), &w.finish());
         batch.put(Family::Backups, &keys::version(&snapshot, backup.time), key.as_bytes());
         batch.put(Family::Backups, &name, snapshot.as_bytes());
-        batch.put(Family::Backups, &keys::by_time(backup.time, &key), &[]);
         batch.put(Family::Backups, &keys::token(&backup.token), key.as_bytes());
         Ok(is_new.then_some(name))
     }

@@ -14,7 +14,7 @@
 //! | backups | `b` backup key (20) | the backup |
 //! | backups | `s` snapshot key (20) time (8) | backup key |
 //! | backups | `n` host NUL path | snapshot key |
-//! | backups | `t` time (8) backup key (20) | nothing |
+//! | backups | `t` time (8) sequence (8) place in the record (4) | backup key; equal times in the order of commits |
 //! | backups | `k` token (16) | backup key |
 //! | blobs, log | blob id (20) | place, length, digest, see `store::blobsfile::entry` |
 
@@ -75,15 +75,9 @@ pub fn parse_name(key: &[u8]) -> Option<(HostName, TreePath)> {
     Some((host, TreePath::new(&rest[cut + 1..]).ok()?))
 }
 
-/// A backup in the order of time.
-pub fn by_time(time: BackupTime, key: &BackupKey) -> Vec<u8> {
-    join(b't', &[&time.seconds().to_be_bytes(), key.as_bytes()])
-}
-
-/// The backup key at the end of a `by_time` key.
-pub fn parse_by_time(key: &[u8]) -> Option<BackupKey> {
-    let key = key.strip_prefix(b"t")?;
-    BackupKey::try_from(key.get(8..)?).ok()
+/// A backup in the order of time, and of commits within a second: its record's number and its place in the record.
+pub fn by_time(time: BackupTime, sequence: u64, place: u32) -> Vec<u8> {
+    join(b't', &[&time.seconds().to_be_bytes(), &sequence.to_be_bytes(), &place.to_be_bytes()])
 }
 
 /// A backup by the token of its commit.

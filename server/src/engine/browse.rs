@@ -211,12 +211,9 @@ fn latest(index: &Index, back: u32, filter: &Filter) -> Result<Backup, EngineErr
         not_found(format!("there is {what} that matches: `datadb-client snapshots` lists them"))
     };
     let mut left = u64::from(back);
-    let (low, high, by_time) = match (&filter.host, &filter.path) {
-        (Some(host), Some(path)) => {
-            let (low, high) = keys::versions(&SnapshotKey::of(host, path));
-            (low, high, false)
-        }
-        _ => (b"t".to_vec(), b"u".to_vec(), true),
+    let (low, high) = match (&filter.host, &filter.path) {
+        (Some(host), Some(path)) => keys::versions(&SnapshotKey::of(host, path)),
+        _ => (b"t".to_vec(), b"u".to_vec()),
     };
     let mut from = high;
     loop {
@@ -225,8 +222,7 @@ fn latest(index: &Index, back: u32, filter: &Filter) -> Result<Backup, EngineErr
             if key[..] == from[..] {
                 continue;
             }
-            let backup_key = if by_time { keys::parse_by_time(key) } else { BackupKey::try_from(&value[..]).ok() };
-            let Some(backup) = backup_key.map(|key| index.backup(&key)).transpose()?.flatten() else { continue };
+            let backup = backup(index, value)?;
             if filter.lets(&backup.host, &backup.path) {
                 if left == 0 {
                     return Ok(backup);

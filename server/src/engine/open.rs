@@ -32,7 +32,7 @@ use crate::{
     },
     store::{
         Cursor, SharedStore, StoreError,
-        blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied},
+        blobsfile::{BlobsFile, LeafConfig, OpenReport, PACK_BYTES, Relied},
         blocking,
         disk::Disk,
     },
@@ -131,6 +131,7 @@ pub struct DataDir {
     root: PathBuf,
     lock: File,
     disk: Arc<dyn Disk>,
+    pack_bytes: u64,
 }
 
 /// What a start or a rebuild found that a person should know.
@@ -166,9 +167,15 @@ impl DataDir {
                 other => OpenError::Io { place: path, source: other.into() },
             });
         }
-        let dir = Self { root: root.to_owned(), lock, disk };
+        let dir = Self { root: root.to_owned(), lock, disk, pack_bytes: PACK_BYTES };
         dir.check_format()?;
         Ok(dir)
+    }
+
+    /// Seals packs at this length, so that a test meets many of them.
+    #[must_use]
+    pub fn with_pack_bytes(self, pack_bytes: u64) -> Self {
+        Self { pack_bytes, ..self }
     }
 
     /// Refuses a newer format; writes the file where it is missing (the log's first record says the version too).
@@ -201,7 +208,7 @@ impl DataDir {
             _ => ("blobs", Family::Blobs),
         };
         let (dir, disk) = (self.root.join(dir), self.disk.clone());
-        LeafConfig { name: name.to_owned(), dir, disk, index: index.clone(), family }
+        LeafConfig { name: name.to_owned(), dir, disk, index: index.clone(), family, pack_bytes: self.pack_bytes }
     }
 
     fn holds(&self, dir: &str) -> Result<bool, OpenError> {

@@ -43,6 +43,7 @@ impl BlobStore for MemoryStore {
         let mut state = self.state();
         let number = state.records.len();
         let mut outcomes = Vec::with_capacity(bundle.refs().len());
+        let mut dead_bytes = 0;
         for blob in bundle.refs() {
             let outcome = match state.places.get(&blob.id) {
                 Some((_, found)) if found.digest == blob.digest => Outcome::Known,
@@ -56,13 +57,14 @@ impl BlobStore for MemoryStore {
                 }
             };
             if outcome != Outcome::New {
-                state.stats.dead_bytes += u64::from(blob.len);
+                dead_bytes += u64::from(blob.len);
             }
             outcomes.push(outcome);
         }
         let cursor = outcomes.contains(&Outcome::New).then_some(Cursor { pack: 0, offset: number as u64 });
         if cursor.is_some() {
             state.stats.records += 1;
+            state.stats.dead_bytes += dead_bytes;
             state.stats.stored_bytes += bundle.data().len() as u64;
             state.records.push(Stored { bundle, label });
         }

@@ -16,7 +16,10 @@
 //! collection may hold that power.
 
 pub mod blobsfile;
+pub mod conformance;
+pub mod cut;
 pub mod disk;
+pub mod faulty;
 pub mod memory;
 
 use std::{fmt, io, sync::Arc};

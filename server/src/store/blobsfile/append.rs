@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datadb::{BlobId, Bundle};
 
 use super::{
-    Inner, PACK_BYTES, PACK_RECORDS_MAX, RESERVE_BYTES, State,
+    Inner, PACK_RECORDS_MAX, RESERVE_BYTES, State,
     entry::Entry,
     pack::{self, PackFile},
     record::Head,
@@ -17,6 +17,8 @@ use crate::store::{Cursor, Outcome, Put, StoreError, disk::DiskFile};
 pub(super) struct Appender {
     pub open: Option<OpenPack>,
     pub unsynced: Vec<UnsyncedPack>,
+    /// Packs that a failed sync ended, with their lengths, not in the index yet.
+    pub closed: Vec<(u64, u64)>,
     /// A file was made since the directory was last synced.
     pub is_dir_dirty: bool,
     pub last_number: u64,
@@ -103,7 +105,7 @@ impl Inner {
         }
         open.len += record_len;
         open.records.push((offset, head));
-        let is_full = open.len >= PACK_BYTES || open.records.len() >= PACK_RECORDS_MAX;
+        let is_full = open.len >= self.config.pack_bytes || open.records.len() >= PACK_RECORDS_MAX;
         state.packs.insert(number, open.len);
         if is_full {
             self.seal(state)?;

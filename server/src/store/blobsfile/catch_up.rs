@@ -115,7 +115,7 @@ impl Inner {
             let cursor = Cursor { pack: number, offset: 0 };
             progress.report.damage.push(Damage { cursor, bytes: HEADER_BYTES });
         }
-        if let Some(records) = pack::read_footer(&*file).map_err(io)? {
+        if let Some(records) = trusted_footer(&*file, durable_len).map_err(io)? {
             for (offset, head) in records.into_iter().filter(|(offset, _)| *offset >= from) {
                 self.add_record(Cursor { pack: number, offset }, &head, bad, progress)?;
             }
@@ -252,7 +252,7 @@ impl Inner {
             let sealed = self.config.index.get(Family::State, &keys::pack(&self.config.name, number))?;
             let sealed = sealed.and_then(|len| Some(u64::from_be_bytes(len.as_slice().try_into().ok()?)));
             let position = |cursor: Cursor| if cursor.pack == number { cursor.offset } else { 0 };
-            let expected = sealed.unwrap_or(0).max(position(indexed)).max(position(durable)).max(1);
+            let expected = sealed.unwrap_or(0).max(position(indexed)).max(position(durable));
             let actual = packs.get(&number).copied().unwrap_or(0);
             if actual < expected {
                 let cursor = Cursor { pack: number, offset: actual };
@@ -301,4 +301,17 @@ impl Inner {
         self.config.disk.sync_dir(&self.config.dir).map_err(io)?;
         Ok(Some(OpenPack { pack: PackFile { number, file }, len, durable_len: len, records }))
     }
+}
+
+/// The footer, unless it lists a record behind `durable_len` that is torn: a crash may have kept the one and not the other.
+fn trusted_footer(file: &dyn DiskFile, durable_len: u64) -> io::Result<Option<Vec<(u64, Head)>>> {
+    let Some(records) = pack::read_footer(file)? else { return Ok(None) };
+    for (offset, head) in records.iter().filter(|(offset, _)| *offset >= durable_len) {
+        let on_disk = pack::read_head(file, *offset)?;
+        let data = pack::read_data(file, *offset, head)?;
+        if on_disk.as_ref() != Ok(head) || data.and_then(|data| head.clone().into_bundle(data)).is_err() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(records))
 }

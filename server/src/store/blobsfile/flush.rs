@@ -37,7 +37,10 @@ impl Inner {
         self.finish_sync(&work);
         // If the index fails, the entries stay in memory, where they are found, and the next flush tries again.
         self.write_entries(&work)?;
-        self.state().flushing.clear();
+        let mut state = self.state();
+        state.flushing.clear();
+        state.appender.closed.clear();
+        drop(state);
         Ok(Durable { leaf: self.config.name.clone(), end: work.end })
     }
 
@@ -51,7 +54,8 @@ impl Inner {
         state.flushing.extend(pending);
         let State { appender, flushing, totals, unflushed_bytes, packs, .. } = &mut *state;
         let mut to_sync = appender.unsynced.clone();
-        let sealed = to_sync.iter().map(|pack| (pack.pack.number, pack.len)).collect();
+        let sealed = to_sync.iter().map(|pack| (pack.pack.number, pack.len));
+        let sealed = sealed.chain(appender.closed.iter().copied()).collect();
         if let Some(open) = appender.open.as_ref().filter(|open| open.len > open.durable_len) {
             to_sync.push(UnsyncedPack { pack: open.pack.clone(), len: open.len, durable_len: open.durable_len });
         }
@@ -135,6 +139,8 @@ impl Inner {
                 state.is_broken = true;
             }
             state.packs.insert(pack.pack.number, pack.durable_len);
+            // It takes no more; how long it must be is noted with the next flush.
+            state.appender.closed.push((pack.pack.number, pack.durable_len));
         }
     }
 }

@@ -37,7 +37,7 @@ use super::{
 use crate::db::{Family, IndexError, SharedIndex, keys};
 
 /// A pack is sealed when it has reached this length: small enough to rewrite or to move, large enough to be few.
-const PACK_BYTES: u64 = 128 << 20;
+pub const PACK_BYTES: u64 = 128 << 20;
 
 /// A pack is sealed when it has so many records, which bounds its footer in memory.
 const PACK_RECORDS_MAX: usize = 1 << 16;
@@ -61,6 +61,8 @@ pub struct LeafConfig {
     pub index: SharedIndex,
     /// The family of the index that belongs to it.
     pub family: Family,
+    /// A pack is sealed when it has reached this length; [`PACK_BYTES`] but for tests.
+    pub pack_bytes: u64,
 }
 
 /// A directory of packs. See the module.

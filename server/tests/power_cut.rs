@@ -1,0 +1,186 @@
+//! Power cuts: packs and log on a disk that forgets what was not synced, and an index whose newest writes are torn off.
+//!
+//! After each cut the server is started on what is left. Every backup whose commit had returned must be there, byte for
+//! byte; every backup that is listed must be whole; the next backup succeeds; and a rebuild from packs and log alone gives
+//! the same answers. `DATADB_POWER_CUTS` sets the number of random rounds.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use datadb::BackupKey;
+use datadb_server::{
+    engine::open::{DataDir, rebuild},
+    store::{
+        conformance::sample,
+        cut::{Chance, CutDisk},
+    },
+};
+use support::{Tree, back_up, backups, open, restore, send};
+
+/// What a client tried and what it was told.
+#[derive(Default)]
+struct Model {
+    /// Every tree that was ever offered to a commit.
+    tried: Vec<Tree>,
+    /// Trees whose commit returned.
+    committed: BTreeMap<BackupKey, Tree>,
+    /// What of the index was synced: a new repository's index is, before it takes anything.
+    synced: BTreeMap<PathBuf, u64>,
+}
+
+/// The trees of a scenario: each shares most files with the one before.
+fn trees(seed: u64, count: u64) -> Vec<Tree> {
+    let mut chance = Chance::new(seed);
+    let mut tree = Tree::new();
+    (0..count)
+        .map(|_| {
+            for _ in 0..2 + chance.below(5) {
+                let len = 1 + chance.below(6000) as usize;
+                tree.insert(format!("file{}", chance.below(12)), sample(chance.below(1 << 40), len));
+            }
+            tree.clone()
+        })
+        .collect()
+}
+
+/// Backs up each tree in turn; from the first error on nothing works any more.
+async fn run(root: &Path, disk: &CutDisk, trees: &[Tree]) -> Model {
+    let mut model = Model::default();
+    let Ok((engine, _)) = open(root, Arc::new(disk.clone())).await else { return model };
+    model.synced = wal_files(&root.join("index"));
+    for (number, tree) in trees.iter().enumerate() {
+        // Some blobs arrive without ever being committed.
+        if number % 2 == 1 {
+            let stray = Tree::from([("stray".to_owned(), sample(900 + number as u64, 500))]);
+            drop(send(&engine, &stray).await);
+        }
+        model.tried.push(tree.clone());
+        match back_up(&engine, "/tree", tree).await {
+            Ok(backup) => model.committed.insert(backup.key(), tree.clone()),
+            Err(_) => break,
+        };
+    }
+    // As after a crash: nothing is closed, whatever is queued fails on the dead disk.
+    drop(engine.close().await);
+    model
+}
+
+/// Tears a random part off the end of the index's newest write-ahead log, but nothing of what was synced.
+fn tear_index(root: &Path, synced: &BTreeMap<PathBuf, u64>, chance: &mut Chance) {
+    let logs = wal_files(&root.join("index"));
+    let Some((path, len)) = logs.last_key_value() else { return };
+    let keep = synced.get(path).copied().unwrap_or(0);
+    let torn = keep + chance.below(len - keep + 1);
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(torn).unwrap();
+}
+
+fn wal_files(index: &Path) -> BTreeMap<PathBuf, u64> {
+    let Ok(files) = fs::read_dir(index) else { return BTreeMap::new() };
+    files
+        .map(|file| file.unwrap())
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "log"))
+        .map(|file| (file.path(), file.metadata().unwrap().len()))
+        .collect()
+}
+
+/// Everything that must hold after a cut.
+async fn verify(root: &Path, disk: &CutDisk, model: &Model, context: &str) {
+    let (engine, found) = open(root, Arc::new(disk.clone())).await.unwrap_or_else(|error| panic!("{context}: {error}"));
+    assert!(found.blobs.damage.is_empty() && found.log.damage.is_empty(), "{context}: {found:?}");
+    engine.check_writable().unwrap_or_else(|error| panic!("{context}: {error}"));
+    let listed = backups(&engine).await;
+    for (key, tree) in &model.committed {
+        let backup = listed.get(key).unwrap_or_else(|| panic!("{context}: committed backup {key} is gone"));
+        assert_eq!(&restore(&engine, backup).await.unwrap(), tree, "{context}");
+        assert_eq!(send(&engine, tree).await.unwrap(), 0, "{context}: what is committed is not missing");
+    }
+    for backup in listed.values() {
+        let tree = restore(&engine, backup).await.unwrap_or_else(|error| panic!("{context}: half a backup: {error}"));
+        assert!(model.tried.contains(&tree), "{context}: a backup that nobody made");
+    }
+    let next = model.tried.last().cloned().unwrap_or_else(|| trees(1, 1).remove(0));
+    let backup = back_up(&engine, "/tree", &next).await.unwrap_or_else(|error| panic!("{context}: {error}"));
+    assert_eq!(restore(&engine, &backup).await.unwrap(), next, "{context}");
+    let before = backups(&engine).await;
+    engine.close().await.unwrap();
+    drop(engine);
+    let dir = DataDir::hold(root, Arc::new(disk.clone())).unwrap();
+    rebuild(dir, &mut |_| ()).await.unwrap_or_else(|error| panic!("{context}: rebuild: {error}"));
+    let (engine, _) = open(root, Arc::new(disk.clone())).await.unwrap();
+    assert_eq!(backups(&engine).await, before, "{context}: after a rebuild");
+    for backup in before.values() {
+        restore(&engine, backup).await.unwrap_or_else(|error| panic!("{context}: after a rebuild: {error}"));
+    }
+    engine.close().await.unwrap();
+}
+
+/// One round: run until the cut, lose what chance takes, verify.
+async fn round(trees: &[Tree], cut_at: u64, seed: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = CutDisk::default();
+    disk.cut_power_at(cut_at);
+    let model = run(dir.path(), &disk, trees).await;
+    let mut chance = Chance::new(seed ^ 0x5eed);
+    tear_index(dir.path(), &model.synced, &mut chance);
+    let after = disk.after_the_cut(seed);
+    verify(dir.path(), &after, &model, &format!("cut at operation {cut_at}, seed {seed}")).await;
+}
+
+/// **Invariant 2, all or nothing**, for a power cut at every single operation of a small scenario.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_2_a_power_cut_at_every_operation_loses_no_committed_backup_and_shows_no_half_one() {
+    let trees = trees(7, 4);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = CutDisk::default();
+    let model = run(dir.path(), &disk, &trees).await;
+    assert_eq!(model.committed.len(), trees.len());
+    let operations = disk.operations();
+    for cut_at in 0..=operations {
+        round(&trees, cut_at, cut_at).await;
+    }
+    println!("power cut at each of {operations} operations: all committed backups intact");
+}
+
+/// The same at random points of larger scenarios.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_2_power_cuts_at_random_points_of_random_scenarios() {
+    let rounds = std::env::var("DATADB_POWER_CUTS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(25);
+    for seed in 0..rounds {
+        let mut chance = Chance::new(1000 + seed);
+        let trees = trees(seed, 3 + chance.below(12));
+        round(&trees, chance.below(250), seed).await;
+    }
+    println!("{rounds} random power cuts: all committed backups intact");
+}
+
+/// A sync that fails once: the commit says so, nothing that was written since is trusted, and the same backup made again
+/// is whole, also when the power goes right after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_sync_left_behind_is_not_trusted() {
+    for syncs_before in 0..3 {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), CutDisk::default());
+        let trees = trees(11, 3);
+        let mut model = Model { tried: trees.clone(), ..Model::default() };
+        let (engine, _) = open(dir.path(), Arc::new(disk.clone())).await.unwrap();
+        for tree in &trees[..syncs_before.min(2)] {
+            let backup = back_up(&engine, "/tree", tree).await.unwrap();
+            model.committed.insert(backup.key(), tree.clone());
+        }
+        disk.fail_next_sync();
+        let error = back_up(&engine, "/tree", &trees[2]).await.unwrap_err();
+        assert!(error.to_string().contains("durable"), "{error}");
+        let backup = back_up(&engine, "/tree", &trees[2]).await.unwrap();
+        model.committed.insert(backup.key(), trees[2].clone());
+        drop(engine.close().await);
+        drop(engine);
+        verify(dir.path(), &disk.after_the_cut(0), &model, "after a failed sync").await;
+    }
+}

@@ -1,0 +1,113 @@
+//! Every store passes the conformance suite, and a store with faults loses and invents nothing.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use datadb::BlobId;
+use datadb_server::{
+    db::{Family, Index},
+    store::{
+        BlobStore, Presence, SharedStore, StoreError,
+        blobsfile::{BlobsFile, LeafConfig, Relied},
+        conformance::{bundle, bytes_of, check, sample},
+        disk::RealDisk,
+        faulty::{Fault, Faulty},
+        memory::MemoryStore,
+    },
+};
+
+fn open(root: &Path) -> SharedStore {
+    let index = Arc::new(Index::open(&root.join("index")).unwrap());
+    let (name, dir, disk) = ("blobs".to_owned(), root.join("blobs"), Arc::new(RealDisk));
+    let config = LeafConfig { name, dir, disk, index, family: Family::Blobs, pack_bytes: 1 << 20 };
+    let (store, report) = BlobsFile::open(config, Relied::Index, &[]).unwrap();
+    assert_eq!((report.damage.len(), report.torn_bytes, report.lost_blobs), (0, 0, 0));
+    Arc::new(store)
+}
+
+#[tokio::test]
+async fn the_memory_store_conforms() {
+    check(Arc::new(MemoryStore::default()), &mut |_| None).await;
+}
+
+#[tokio::test]
+async fn blobsfile_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    // The index lets nobody in while the old store lives, so the data is copied as a crash would leave it.
+    let again = tempfile::tempdir().unwrap();
+    let copy = again.path().to_owned();
+    check(open(&path), &mut |_| {
+        copy_dir(&path, &copy);
+        Some(open(&copy))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_faulty_store_without_faults_conforms() {
+    check(Arc::new(Faulty::new(Arc::new(MemoryStore::default()))), &mut |_| None).await;
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Whatever fails, repeating the call leads to the same state as a call that went well.
+#[tokio::test]
+async fn a_repeated_put_heals_every_fault() {
+    let faults = [Fault::Fails, Fault::FailsAfterApplying, Fault::HalfABatch, Fault::Full, Fault::Slow(1)];
+    for fault in faults {
+        let store = Faulty::new(Arc::new(MemoryStore::default()));
+        let blobs: Vec<Bytes> = (0..4).map(|at| sample(at, 100)).collect();
+        store.next([Some(fault)]);
+        let first = store.put(bundle(&blobs), Bytes::new()).await;
+        assert_eq!(first.is_ok(), matches!(fault, Fault::Slow(_)), "{fault:?}");
+        store.put(bundle(&blobs), Bytes::new()).await.unwrap();
+        for blob in &blobs {
+            let stored = store.get(&BlobId::of(blob)).await.unwrap().unwrap();
+            assert_eq!(bytes_of(&stored, &BlobId::of(blob)).as_ref(), Some(blob));
+        }
+        assert_eq!(store.stats().await.unwrap().blobs, 4);
+    }
+}
+
+/// A damaged copy is never bytes: it is an error that names the blob, then it counts as missing, and the next upload of
+/// the same bytes heals it.
+#[tokio::test]
+async fn a_flipped_byte_is_named_counts_as_missing_and_is_healed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (hurt, whole) = (sample(1, 4000), sample(2, 4000));
+    for blob in [&hurt, &whole] {
+        store.put(bundle(std::slice::from_ref(blob)), Bytes::new()).await.unwrap();
+    }
+    store.flush().await.unwrap();
+    let pack = dir.path().join("blobs/0000000000000001.pack");
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes[24 + 60 + 56 + 10] ^= 1;
+    std::fs::write(&pack, &bytes).unwrap();
+    let id = BlobId::of(&hurt);
+    match store.get(&id).await {
+        Err(StoreError::Damaged { id: named, .. }) => assert_eq!(named, id),
+        other => panic!("expected damage, got {other:?}"),
+    }
+    assert_eq!(store.find(&[id]).await.unwrap(), [Presence::Missing]);
+    assert_eq!(store.stats().await.unwrap().bad_blobs, 1);
+    assert!(store.get(&BlobId::of(&whole)).await.unwrap().is_some());
+    store.put(bundle(std::slice::from_ref(&hurt)), Bytes::new()).await.unwrap();
+    store.flush().await.unwrap();
+    assert_eq!(bytes_of(&store.get(&id).await.unwrap().unwrap(), &id), Some(hurt));
+    assert_eq!(store.stats().await.unwrap().bad_blobs, 0);
+}
