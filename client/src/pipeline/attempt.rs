@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Questions about chunks under way.
-const QUESTIONS_MAX: usize = 3;
+const QUESTIONS_MAX: usize = 4;
 /// Batches of objects that wait to be sent.
 const OBJECT_BATCHES_MAX: usize = 8;
 /// How often a commit is repeated whose answer got lost.
