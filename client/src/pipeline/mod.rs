@@ -78,3 +78,6 @@ pub fn snapshot(
     }
     Err(Fault::new(Kind::Internal, format!("gave up after {ATTEMPTS_MAX} attempts: {last}")))
 }
+
+#[cfg(test)]
+mod tests;

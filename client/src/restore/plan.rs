@@ -55,21 +55,31 @@ pub fn plan(
     let open = vec![Some(Arc::clone(&root))];
     let (links, window) = (HashMap::new(), Window::default());
     let mut planner = Planner { handle, connection, shared, root, open, links, window, windows };
-    if request.meta.file_type != FileType::Dir {
-        planner.entry(0, request.name.clone(), request.meta.clone())?;
-        return planner.end();
+    let planned = planner.run(request);
+    if let Err(fault) = &planned {
+        // Before the files that wait are dropped: what they lack then is no news of theirs.
+        shared.fail(fault.clone());
     }
-    let mut meta = request.meta.clone();
-    planner.fetch_xattrs(&mut meta, b".")?;
-    planner.tell_error(b".", &meta);
-    if let Content::Ref(set) = meta.content {
-        planner.list(&set)?;
-    }
-    planner.root.set_meta(meta);
-    planner.end()
+    planned
 }
 
 impl Planner<'_> {
+    fn run(&mut self, request: &Request) -> Result<(), Fault> {
+        if request.meta.file_type == FileType::Dir {
+            let mut meta = request.meta.clone();
+            self.fetch_xattrs(&mut meta, b".")?;
+            self.tell_error(b".", &meta);
+            if let Content::Ref(set) = meta.content {
+                self.list(&set)?;
+            }
+            self.root.set_meta(meta);
+        } else {
+            self.entry(0, request.name.clone(), request.meta.clone())?;
+        }
+        self.send();
+        Ok(())
+    }
+
     fn list(&mut self, set: &ObjectKey) -> Result<(), Fault> {
         let mut listing = self.handle.block_on(self.connection.list_directory(set, true))?;
         while let Some(page) = self.handle.block_on(listing.page())? {
@@ -90,11 +100,6 @@ impl Planner<'_> {
             }
             self.shared.report.tick();
         }
-        Ok(())
-    }
-
-    fn end(mut self) -> Result<(), Fault> {
-        self.send();
         Ok(())
     }
 
@@ -274,7 +279,7 @@ impl Planner<'_> {
             let mut window = Window::default();
             window.push(id, 0, ());
             let mut value = Err(String::new());
-            let fetching = window.request(&self.connection.downloads());
+            let mut fetching = window.request(&self.connection.downloads());
             fetching.drain(|(), found| value = found.map(|(_, bytes)| bytes.to_vec()))?;
             match value {
                 Ok(value) => xattr.value = XattrValue::Inline(value),

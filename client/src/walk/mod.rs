@@ -263,6 +263,9 @@ impl<'a> Walk<'a> {
         let mut content = None;
         if let (true, Some(cursor)) = (frame.in_cache, &mut self.past.cursor) {
             content = cursor.leave();
+            if self.frames.is_empty() && cursor.is_broken() {
+                self.report.line("the cache of the last backup is damaged: what lies behind the damage was read again");
+            }
         }
         let content = content.filter(|_| frame.is_unchanged);
         if content.is_none() {
