@@ -73,7 +73,10 @@ impl Inner {
         }
         self.write_progress(&mut progress, end)?;
         let open = match packs.get(&last) {
-            Some(len) if !self.is_sealed(last)? => self.reopen(last, *len)?,
+            // A pack that lost its header takes no more: the next one goes on.
+            Some(len) if !self.is_sealed(last)? && pack::check_header(&*self.file(last)?, &self.path(last), last)? => {
+                self.reopen(last, *len)?
+            }
             _ => None,
         };
         let mut state = self.state();
