@@ -58,7 +58,8 @@ pub fn differences(first: &Path, second: &Path) -> Vec<Difference> {
             None => found.push(presence(path, "there", "missing")),
         }
     }
-    found.extend(b.entries.keys().filter(|path| !a.entries.contains_key(*path)).map(|p| presence(p, "absent", "there")));
+    found
+        .extend(b.entries.keys().filter(|path| !a.entries.contains_key(*path)).map(|p| presence(p, "absent", "there")));
     found
 }
 

@@ -143,7 +143,8 @@ fn names(root: &Folder) {
     }
     dir.file(&[b'n'; 255], b"as long as a name may be");
     dir.file(&[0xfe; 255], b"as long, and not UTF-8");
-    dir.dir(b"sub:/\xff".split(|byte| *byte == b'/').next().unwrap()).file(b"below", b"a directory whose name ends in :");
+    dir.dir(b"sub:/\xff".split(|byte| *byte == b'/').next().unwrap())
+        .file(b"below", b"a directory whose name ends in :");
     dir.dir(b"\xc3(").file(b"\xff", b"neither is UTF-8");
     // Byte order is not the order of whole paths: `a` < `a-` < `a/x` by name, `a-` < `a/` by path.
     dir.dir(b"a").file(b"x", b"1");

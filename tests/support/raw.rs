@@ -24,8 +24,10 @@ pub struct Session {
 impl Session {
     /// Opens one.
     pub async fn open(url: &str) -> Self {
-        let channel = Channel::from_shared(url.to_owned()).expect("a URL").connect().await.expect("the server is there");
-        let mut upload = UploadClient::new(channel).max_decoding_message_size(64 << 20).max_encoding_message_size(64 << 20);
+        let channel =
+            Channel::from_shared(url.to_owned()).expect("a URL").connect().await.expect("the server is there");
+        let mut upload =
+            UploadClient::new(channel).max_decoding_message_size(64 << 20).max_encoding_message_size(64 << 20);
         let request = OpenSessionRequest { host: "raw".into(), ..Default::default() };
         let mut replies = upload.open_session(request).await.expect("a session").into_inner();
         let first = replies.message().await.expect("a reply").expect("the first reply tells the session");

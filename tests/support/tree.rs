@@ -20,7 +20,8 @@ pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
 pub fn sources(root: &Path, seed: u64) {
     for dir in 0..20 {
         for file in 0..25 {
-            let text = format!("// file {file} of directory {dir}, seed {seed}\n").repeat(1 + (dir * 7 + file * 3) % 90);
+            let text =
+                format!("// file {file} of directory {dir}, seed {seed}\n").repeat(1 + (dir * 7 + file * 3) % 90);
             write(root.join(format!("dir{dir:02}/file{file:02}.c")), text);
         }
     }
