@@ -64,9 +64,9 @@ fn invariant_2_all_or_nothing_when_killed_in_the_middle() {
         assert_eq!(listed.len(), 1, "{listed:?}");
     }
     assert_eq!(listed[0]["id"], kept.as_str());
-    client.backup(&large);
+    let id = client.backup(&large);
     let back = scratch.path().join("back");
-    client.restore("latest", &back).ok();
+    client.restore(&id, &back).ok();
     assert_same(&large, &back);
 }
 

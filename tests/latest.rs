@@ -7,7 +7,7 @@ use std::fs;
 use support::{
     place::scratch,
     processes::{Client, Server},
-    tree::write,
+    tree::{next_second, write},
 };
 
 fn content(client: &Client, words: &[&str]) -> String {
@@ -24,6 +24,7 @@ fn every_form_of_a_backup_finds_it() {
     let ids: Vec<String> = (0..3)
         .map(|round| {
             write(tree.join("file"), format!("round {round}"));
+            next_second();
             client.backup(&tree)
         })
         .collect();
@@ -52,6 +53,7 @@ fn a_time_finds_the_nearest_earlier_backup() {
     let client = server.client();
     for round in 0..3 {
         write(tree.join("file"), format!("round {round}"));
+        next_second();
         client.backup(&tree);
     }
     for (round, backup) in client.backups().iter().enumerate() {
@@ -69,6 +71,7 @@ fn host_and_path_narrow_the_choice() {
     let beta = server.client().on_host("beta");
     for (client, path, text) in [(&alpha, &one, "alpha one"), (&beta, &one, "beta one"), (&alpha, &two, "alpha two")] {
         write(path.join("file"), text);
+        next_second();
         client.backup(path);
     }
     let (one, two) = (one.to_str().expect("UTF-8"), two.to_str().expect("UTF-8"));

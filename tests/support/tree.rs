@@ -41,6 +41,11 @@ pub fn let_settle() {
     std::thread::sleep(Duration::from_secs(3));
 }
 
+/// Waits until the clock shows another second, so that the next backup is the newest and none lies in the future.
+pub fn next_second() {
+    std::thread::sleep(Duration::from_millis(1100));
+}
+
 /// Every regular file below a directory with its size.
 pub fn files(root: &Path) -> Vec<(std::path::PathBuf, u64)> {
     let mut found = Vec::new();
