@@ -57,7 +57,8 @@ fn a_time_finds_the_nearest_earlier_backup() {
         client.backup(&tree);
     }
     for (round, backup) in client.backups().iter().enumerate() {
-        let time = backup["time"].as_str().map_or_else(|| backup["time"].to_string(), ToOwned::to_owned);
+        let seconds = backup["time"].as_i64().expect("unix seconds");
+        let time = datadb::clock::format_time(seconds, &jiff::tz::TimeZone::UTC);
         assert_eq!(content(&client, &["cat", &format!("photos@{time}:/file")]), format!("round {round}"), "{time}");
     }
 }
