@@ -3,8 +3,9 @@
 mod support;
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::Write,
+    os::unix::fs::PermissionsExt,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -132,7 +133,7 @@ fn disturb(busy: &Path, round: u64, block: &[u8]) {
         1 => drop(fs::remove_file(&path)),
         _ => {
             let file = fs::File::options().create(true).append(true).open(&path).expect("a file");
-            let mut file = if round % 2 == 0 { file } else { fs::File::create(&path).expect("a shorter one") };
+            let mut file = if round.is_multiple_of(2) { file } else { fs::File::create(&path).expect("a shorter one") };
             file.write_all(&block[..1000]).expect("some bytes");
         }
     }
@@ -166,11 +167,8 @@ fn what_could_not_be_read_is_named_and_the_rest_comes_back() {
     write(tree.join("readable"), "yes");
     write(tree.join("secret/inside"), "no");
     let client = server.client();
-    let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0);
-    fs::set_permissions(tree.join("secret"), mode).expect("a mode");
+    fs::set_permissions(tree.join("secret"), Permissions::from_mode(0o000)).expect("a mode");
     let run = if is_root() {
-        let open = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
-        fs::set_permissions(client.home(), open).expect("a mode");
         // The capabilities that let root read everything are dropped, the user id stays.
         let inner = client.command([std::ffi::OsStr::new("--json"), "snapshot".as_ref(), tree.as_os_str()]);
         let mut outer = std::process::Command::new("setpriv");
