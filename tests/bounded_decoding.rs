@@ -12,7 +12,7 @@ fn peak_bytes(work: impl FnOnce()) -> usize {
     ALLOCATOR.reset_peak_usage();
     let before = ALLOCATOR.current_usage();
     work();
-    (ALLOCATOR.peak_usage() as usize).saturating_sub(before)
+    ALLOCATOR.peak_usage().saturating_sub(before)
 }
 
 /// A claim of every size, at every place of small inputs of every kind: never more than a hundred times the input and
