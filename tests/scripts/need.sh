@@ -54,11 +54,11 @@ is_root=false
 if $is_root && ! has_file /var/lib/apt/lists/*Packages*; then
     apt-get update -qq
 fi
-# libclang's packages carry a version in their names; Debian 12 has 14.
+# libclang's packages carry a version in their names: the oldest that will do is the smallest.
 case $missing in *libclang*)
-    newest=$(apt-cache search --names-only '^libclang1-[0-9]+$' | sed 's/^libclang1-\([0-9]*\) .*/\1/' | sort -n | tail -n1)
-    newest=${newest:-14}
-    missing=$(echo "$missing" | sed "s/ libclang\( \|\$\)/ libclang1-$newest libclang-common-$newest-dev\1/")
+    versions=$(apt-cache search --names-only '^libclang1-[0-9]+$' | sed 's/^libclang1-\([0-9]*\) .*/\1/' | sort -n)
+    version=$(for one in ${versions:-14}; do [ "$one" -lt 14 ] || { echo "$one"; break; }; done)
+    missing=$(echo "$missing" | sed "s/ libclang\( \|\$\)/ libclang1-$version libclang-common-$version-dev\1/")
 esac
 install="apt-get install -y --no-install-recommends$missing"
 if ! $is_root; then
