@@ -203,6 +203,16 @@ fn encode_set<I: ExactSizeIterator<Item = Vec<u8>>>(salt: u8, metas: I) -> Vec<u
     w.finish()
 }
 
+/// Whether an encoding is that of a set (or of a segment of one).
+pub fn is_set(encoding: &[u8]) -> bool {
+    encoding.get(1) == Some(&KIND_SET)
+}
+
+/// Whether a kind (the second byte of an encoding) is what a directory's `ref` may be.
+pub const fn is_directory_kind(kind: u8) -> bool {
+    matches!(kind, KIND_SET | KIND_SET_HEAD)
+}
+
 /// The encodings of the metas in a set's encoding, in order; for whoever needs their keys.
 pub fn set_members(encoding: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
     let mut r = Reader::new(encoding);

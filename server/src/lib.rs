@@ -1,1 +1,11 @@
 //! The server of DataDB: it owns the log, the index derived from it, and the blob stores.
+//!
+//! Data flows one way: `rpc` decodes a call, `engine` decides, `store` keeps bundles, `log` keeps the truth, `db` finds
+//! things fast. `cli` starts it all.
+
+pub mod cli;
+pub mod db;
+pub mod engine;
+pub mod log;
+pub mod rpc;
+pub mod store;

@@ -1,0 +1,241 @@
+//! The index: everything that can be derived from the packs and the log, kept where it can be found fast.
+//!
+//! A narrow interface of ours over RocksDB, so that another ordered key-value store can take its place: get, multi-get,
+//! paged scan, write batch. Calls block; callers run them inside [`crate::store::blocking`], a whole operation at a time,
+//! so that an operation runs to its end even where its caller goes away. Writes are atomic per batch and ordered, and
+//! need no sync: what a power cut takes from the end is replayed from the log and the packs.
+
+pub mod apply;
+pub mod keys;
+
+use std::{path::Path, sync::Arc};
+
+use datadb::Kind;
+use rocksdb::{
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    Direction, IteratorMode, Options, ReadOptions, WriteBatch,
+};
+use thiserror::Error;
+
+/// Bytes of the block cache that all families share.
+const BLOCK_CACHE_BYTES: usize = 64 << 20;
+
+/// Bytes of all write buffers together.
+const WRITE_BUFFER_BYTES: usize = 48 << 20;
+
+/// A write-ahead log larger than this makes the index write its buffers out.
+const WAL_BYTES_MAX: u64 = 64 << 20;
+
+/// No batch is larger, so that no caller holds others up for long.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Files that the index keeps open.
+const OPEN_FILES_MAX: i32 = 256;
+
+/// What can go wrong in the index.
+#[derive(Debug, Error)]
+pub enum IndexError {
+    /// The engine failed.
+    #[error("index: {0}")]
+    Engine(#[from] rocksdb::Error),
+    /// A value in the index is not what was written there.
+    #[error("index: {what} is damaged: stop the server and run `datadb-server rebuild`")]
+    Value {
+        /// Which value.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: datadb::codec::DecodeError,
+    },
+}
+
+impl IndexError {
+    /// A damaged value.
+    pub const fn value(what: &'static str) -> impl FnOnce(datadb::codec::DecodeError) -> Self {
+        move |source| Self::Value { what, source }
+    }
+
+    /// What to do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Engine(error) if error.to_string().contains("No space left") => Kind::Full,
+            _ => Kind::Internal,
+        }
+    }
+}
+
+/// A key space of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// How far everything has been applied, and a few totals.
+    State,
+    /// Objects by key.
+    Objects,
+    /// Which set holds a meta.
+    Metas,
+    /// Backups, snapshots and their orders.
+    Backups,
+    /// Places of blobs in the blob store's leaf.
+    Blobs,
+    /// Places of log records in the log's leaf.
+    Log,
+}
+
+impl Family {
+    const ALL: [Self; 6] = [Self::State, Self::Objects, Self::Metas, Self::Backups, Self::Blobs, Self::Log];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Objects => "objects",
+            Self::Metas => "metas",
+            Self::Backups => "backups",
+            Self::Blobs => "blobs",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// A key and its value.
+pub type Pair = (Box<[u8]>, Box<[u8]>);
+
+/// The index. See the module for its rules.
+#[derive(Debug)]
+pub struct Index {
+    db: DB,
+}
+
+/// An index that several parts hold.
+pub type SharedIndex = Arc<Index>;
+
+impl Index {
+    /// Opens the index in a directory, which is made if it is missing.
+    pub fn open(dir: &Path) -> Result<Self, IndexError> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_db_write_buffer_size(WRITE_BUFFER_BYTES);
+        options.set_max_total_wal_size(WAL_BYTES_MAX);
+        options.set_max_open_files(OPEN_FILES_MAX);
+        options.set_keep_log_file_num(2);
+        options.set_max_log_file_size(1 << 20);
+        options.set_recycle_log_file_num(0);
+        options.set_manifest_preallocation_size(64 << 10);
+        options.set_stats_dump_period_sec(0);
+        let families =
+            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
+        Ok(Self { db: DB::open_cf_descriptors(&options, dir, families)? })
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("open makes every family")
+    }
+
+    /// The value of a key.
+    pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        Ok(self.db.get_cf(self.family(family), key)?)
+    }
+
+    /// The values of many keys, in the order of the keys.
+    pub fn multi_get<K: AsRef<[u8]>>(&self, family: Family, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>, IndexError> {
+        let keys = keys.iter().map(AsRef::as_ref);
+        self.db
+            .batched_multi_get_cf(self.family(family), keys, false)
+            .into_iter()
+            .map(|found| Ok(found?.map(|value| value.to_vec())))
+            .collect()
+    }
+
+    /// The first bytes of the values of many keys, in the order of the keys; for large values of which only the head counts.
+    pub fn multi_get_head<K: AsRef<[u8]>>(
+        &self,
+        family: Family,
+        keys: &[K],
+        head_bytes: usize,
+    ) -> Result<Vec<Option<Vec<u8>>>, IndexError> {
+        let head = |value: &[u8]| value[..value.len().min(head_bytes)].to_vec();
+        self.db
+            .batched_multi_get_cf(self.family(family), keys.iter().map(AsRef::as_ref), false)
+            .into_iter()
+            .map(|found| Ok(found?.map(|value| head(&value))))
+            .collect()
+    }
+
+    /// At most `max` pairs with `from <= key < end`, in the order of the keys. Whoever wants more goes on behind the
+    /// last key.
+    pub fn scan(&self, family: Family, from: &[u8], end: &[u8], max: usize) -> Result<Vec<Pair>, IndexError> {
+        let mut read = ReadOptions::default();
+        read.set_iterate_upper_bound(end);
+        let mode = IteratorMode::From(from, Direction::Forward);
+        let pairs = self.db.iterator_cf_opt(self.family(family), read, mode);
+        pairs.take(max).map(|pair| Ok(pair?)).collect()
+    }
+
+    /// At most `max` pairs with `low <= key <= from`, in descending order of the keys.
+    pub fn scan_back(&self, family: Family, from: &[u8], low: &[u8], max: usize) -> Result<Vec<Pair>, IndexError> {
+        let mut read = ReadOptions::default();
+        read.set_iterate_lower_bound(low);
+        let mode = IteratorMode::From(from, Direction::Reverse);
+        let pairs = self.db.iterator_cf_opt(self.family(family), read, mode);
+        pairs.take(max).map(|pair| Ok(pair?)).collect()
+    }
+
+    /// Applies a batch, whole or not at all, after all batches before it.
+    pub fn write(&self, batch: Batch<'_>) -> Result<(), IndexError> {
+        Ok(self.db.write(batch.batch)?)
+    }
+
+    /// An empty batch.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch { index: self, batch: WriteBatch::default() }
+    }
+
+    /// Returns when everything written so far survives a power cut.
+    pub fn sync(&self) -> Result<(), IndexError> {
+        Ok(self.db.flush_wal(true)?)
+    }
+}
+
+/// Writes that are applied together.
+pub struct Batch<'a> {
+    index: &'a Index,
+    batch: WriteBatch,
+}
+
+impl Batch<'_> {
+    /// Sets a key.
+    pub fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.batch.put_cf(self.index.family(family), key, value);
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, family: Family, key: &[u8]) {
+        self.batch.delete_cf(self.index.family(family), key);
+    }
+
+    /// Whether it has reached the size at which it should be written.
+    pub fn is_full(&self) -> bool {
+        self.batch.size_in_bytes() >= BATCH_BYTES_MAX
+    }
+}
+
+fn family_options(family: Family, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_bloom_filter(10.0, false);
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_top_level_index_and_filter(true);
+    table.set_optimize_filters_for_memory(true);
+    table.set_format_version(6);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    // Hashes don't compress; objects and backups are text and numbers.
+    options.set_compression_type(match family {
+        Family::Objects | Family::Backups => DBCompressionType::Lz4,
+        _ => DBCompressionType::None,
+    });
+    options
+}

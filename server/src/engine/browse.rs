@@ -1,0 +1,278 @@
+//! Finding backups, and finding a path in one.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use datadb::{
+    Backup, BackupKey, FileType, HostName, Kind, Meta, Name, Object, ObjectKey, SnapshotKey, TreePath,
+    backup::prefix_range, meta::Content,
+};
+
+use super::{Engine, EngineError};
+use crate::db::{Family, Index, IndexError, apply::OBJECT_HEAD_BYTES, keys};
+
+/// Keys read at once.
+const PAGE: usize = 256;
+
+/// Candidates that an "ambiguous" names.
+const CANDIDATES_MAX: usize = 4;
+
+/// Which backups count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only this host's.
+    pub host: Option<HostName>,
+    /// Only this path's.
+    pub path: Option<TreePath>,
+}
+
+impl Filter {
+    fn lets(&self, host: &HostName, path: &TreePath) -> bool {
+        self.host.as_ref().is_none_or(|wanted| wanted == host) && self.path.as_ref().is_none_or(|wanted| wanted == path)
+    }
+}
+
+/// How one backup is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The beginning of its 40 hex digits.
+    Prefix(String),
+    /// The N-th before the newest.
+    Latest(u32),
+    /// The nearest at or before a time, of the snapshot with this path or last component.
+    NameAtTime {
+        /// Path or last component.
+        name: Vec<u8>,
+        /// Unix seconds.
+        time: i64,
+    },
+}
+
+/// Walks over all backups, snapshots by host and path, oldest first within each.
+#[derive(Debug)]
+pub struct BackupPages {
+    filter: Filter,
+    next_name: Vec<u8>,
+    snapshots: VecDeque<SnapshotKey>,
+    next_version: Option<Vec<u8>>,
+    is_at_end: bool,
+}
+
+impl BackupPages {
+    /// Starts at the first.
+    pub fn new(filter: Filter) -> Self {
+        Self { filter, next_name: b"n".to_vec(), snapshots: VecDeque::new(), next_version: None, is_at_end: false }
+    }
+
+    /// The next page; an empty one is the end.
+    fn next(&mut self, index: &Index) -> Result<Vec<Backup>, EngineError> {
+        loop {
+            if let Some(snapshot) = self.snapshots.front() {
+                let (first, last) = keys::versions(snapshot);
+                let from = self.next_version.take().unwrap_or(first);
+                let page = index.scan(Family::Backups, &from, &last, PAGE)?;
+                match page.last() {
+                    Some((key, _)) if page.len() == PAGE => self.next_version = Some([key, &[0][..]].concat()),
+                    _ => drop(self.snapshots.pop_front()),
+                }
+                if !page.is_empty() {
+                    return page.iter().map(|(_, key)| backup(index, key)).collect();
+                }
+            } else if self.is_at_end {
+                return Ok(Vec::new());
+            } else {
+                let page = index.scan(Family::Backups, &self.next_name, b"o", PAGE)?;
+                self.is_at_end = page.len() < PAGE;
+                for (key, snapshot) in &page {
+                    if keys::parse_name(key).is_some_and(|(host, path)| self.filter.lets(&host, &path)) {
+                        self.snapshots.push_back(SnapshotKey::try_from(&snapshot[..])?);
+                    }
+                    self.next_name = [key, &[0][..]].concat();
+                }
+            }
+        }
+    }
+}
+
+fn backup(index: &Index, key: &[u8]) -> Result<Backup, EngineError> {
+    let key = BackupKey::try_from(key)?;
+    index.backup(&key)?.ok_or_else(|| not_found(format!("backup {key} is not there")))
+}
+
+fn not_found(message: impl Into<String>) -> EngineError {
+    EngineError::refused(Kind::NotFound, message)
+}
+
+impl Engine {
+    /// The next page of a listing; an empty one is the end.
+    pub async fn next_backups(&self, mut pages: BackupPages) -> Result<(BackupPages, Vec<Backup>), EngineError> {
+        self.with_index(move |index| {
+            let page = pages.next(index)?;
+            Ok((pages, page))
+        })
+        .await
+    }
+
+    /// Finds one backup.
+    pub async fn find_backup(&self, wanted: Wanted, filter: Filter) -> Result<Backup, EngineError> {
+        self.with_index(move |index| match wanted {
+            Wanted::Prefix(prefix) => by_prefix(index, &prefix),
+            Wanted::Latest(back) => latest(index, back, &filter),
+            Wanted::NameAtTime { name, time } => by_name(index, &name, time, &filter),
+        })
+        .await
+    }
+
+    /// A backup by its whole key.
+    pub async fn backup_by_key(&self, key: BackupKey) -> Result<Option<Backup>, EngineError> {
+        self.with_index(move |index| Ok(index.backup(&key)?)).await
+    }
+
+    /// The meta of a path in a backup. In a backup of a file, `/` and `/NAME` are that file.
+    pub async fn find_path(&self, backup: &Backup, path: &TreePath) -> Result<Meta, EngineError> {
+        let (backup, path) = (backup.clone(), path.clone());
+        self.with_index(move |index| {
+            let nowhere = || not_found(format!("{path} is not in the backup of {} ({})", backup.path, backup.key()));
+            let Object::Meta(root) = object(index, &backup.root)? else { return Err(nowhere()) };
+            let mut meta = *root;
+            if meta.file_type != FileType::Dir && path.components().eq([backup.path.shown_name()]) {
+                return Ok(meta);
+            }
+            for component in path.components() {
+                let name = Name::new(component).map_err(|_| nowhere())?;
+                let Content::Ref(set) = meta.content else { return Err(nowhere()) };
+                if meta.file_type != FileType::Dir {
+                    return Err(nowhere());
+                }
+                meta = entry(index, &set, &name)?.ok_or_else(nowhere)?;
+            }
+            Ok(meta)
+        })
+        .await
+    }
+}
+
+/// An object's encoding.
+pub(super) fn encoding(index: &Index, key: &ObjectKey) -> Result<Bytes, EngineError> {
+    let value = index.get(Family::Objects, key.as_bytes())?;
+    let value = value.ok_or_else(|| not_found(format!("object {key} is not there")))?;
+    if value.len() < OBJECT_HEAD_BYTES {
+        let short = datadb::codec::DecodeError::Short { field: "object" };
+        return Err(IndexError::value("an object")(short).into());
+    }
+    Ok(Bytes::from(value).slice(OBJECT_HEAD_BYTES..))
+}
+
+/// An object.
+pub(super) fn object(index: &Index, key: &ObjectKey) -> Result<Object, EngineError> {
+    Ok(Object::decode(&encoding(index, key)?).map_err(IndexError::value("an object"))?)
+}
+
+/// An entry of a directory by its name: one read, or two where the directory is large.
+fn entry(index: &Index, set: &ObjectKey, name: &Name) -> Result<Option<Meta>, EngineError> {
+    let metas = match object(index, set)? {
+        Object::Set(metas) => metas,
+        Object::SetHead(segments) => {
+            let at = segments.partition_point(|segment| segment.first <= *name);
+            let Some(segment) = at.checked_sub(1).and_then(|at| segments.get(at)) else { return Ok(None) };
+            match object(index, &segment.key)? {
+                Object::Set(metas) => metas,
+                _ => return Ok(None),
+            }
+        }
+        _ => return Ok(None),
+    };
+    let at = metas.binary_search_by(|meta| meta.name.as_ref().cmp(&Some(name)));
+    Ok(at.ok().and_then(|at| metas.into_iter().nth(at)))
+}
+
+fn by_prefix(index: &Index, prefix: &str) -> Result<Backup, EngineError> {
+    let nothing = || not_found(format!("no backup begins with {prefix}: `datadb-client snapshots` lists them"));
+    let (low, high) = prefix_range(prefix).ok_or_else(nothing)?;
+    let end = [&keys::backup(&high)[..], &[0]].concat();
+    let found = index.scan(Family::Backups, &keys::backup(&low), &end, CANDIDATES_MAX)?;
+    match &found[..] {
+        [] => Err(nothing()),
+        [(key, _)] => backup(index, &key[1..]),
+        several => {
+            let keys: Result<Vec<BackupKey>, _> =
+                several.iter().map(|(key, _)| BackupKey::try_from(&key[1..])).collect();
+            let keys: Vec<String> = keys?.iter().map(ToString::to_string).collect();
+            let message = format!("{prefix} is ambiguous: {} and perhaps more begin with it", keys.join(", "));
+            Err(EngineError::refused(Kind::Ambiguous, message))
+        }
+    }
+}
+
+fn latest(index: &Index, back: u32, filter: &Filter) -> Result<Backup, EngineError> {
+    let nothing = || {
+        let what =
+            if back == 0 { "no backup".to_owned() } else { format!("fewer than {} backups", u64::from(back) + 1) };
+        not_found(format!("there is {what} that matches: `datadb-client snapshots` lists them"))
+    };
+    let mut left = u64::from(back);
+    let (low, high, by_time) = match (&filter.host, &filter.path) {
+        (Some(host), Some(path)) => {
+            let (low, high) = keys::versions(&SnapshotKey::of(host, path));
+            (low, high, false)
+        }
+        _ => (b"t".to_vec(), b"u".to_vec(), true),
+    };
+    let mut from = high;
+    loop {
+        let page = index.scan_back(Family::Backups, &from, &low, PAGE)?;
+        for (key, value) in &page {
+            if key[..] == from[..] {
+                continue;
+            }
+            let backup_key = if by_time { keys::parse_by_time(key) } else { BackupKey::try_from(&value[..]).ok() };
+            let Some(backup) = backup_key.map(|key| index.backup(&key)).transpose()?.flatten() else { continue };
+            if filter.lets(&backup.host, &backup.path) {
+                if left == 0 {
+                    return Ok(backup);
+                }
+                left -= 1;
+            }
+        }
+        match page.last() {
+            Some((key, _)) if page.len() == PAGE => from = key.to_vec(),
+            _ => return Err(nothing()),
+        }
+    }
+}
+
+fn by_name(index: &Index, name: &[u8], time: i64, filter: &Filter) -> Result<Backup, EngineError> {
+    let shown = String::from_utf8_lossy(name).into_owned();
+    let mut found: Vec<(HostName, TreePath, SnapshotKey)> = Vec::new();
+    let mut from = b"n".to_vec();
+    loop {
+        let page = index.scan(Family::Backups, &from, b"o", PAGE)?;
+        for (key, snapshot) in &page {
+            from = [key, &[0][..]].concat();
+            let Some((host, path)) = keys::parse_name(key) else { continue };
+            let is_named = if name.starts_with(b"/") { path.as_bytes() == name } else { path.shown_name() == name };
+            if is_named && filter.lets(&host, &path) && found.len() <= CANDIDATES_MAX {
+                found.push((host, path, SnapshotKey::try_from(&snapshot[..])?));
+            }
+        }
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    let snapshot = match &found[..] {
+        [] => return Err(not_found(format!("no snapshot is named {shown}: `datadb-client snapshots` lists them"))),
+        [(_, _, snapshot)] => snapshot,
+        several => {
+            let several: Vec<String> = several.iter().map(|(host, path, _)| format!("{host}:{path}")).collect();
+            let message =
+                format!("{shown} is ambiguous: it names {}; give the full path, or --host", several.join(" and "));
+            return Err(EngineError::refused(Kind::Ambiguous, message));
+        }
+    };
+    let (low, _) = keys::versions(snapshot);
+    let nothing = || not_found(format!("{shown} has no backup at or before that time"));
+    let time = datadb::backup::BackupTime::new(time.clamp(0, datadb::limits::TIME_SECONDS_MAX))?;
+    let nearest = index.scan_back(Family::Backups, &keys::version(snapshot, time), &low, 1)?;
+    let (_, key) = nearest.first().ok_or_else(nothing)?;
+    backup(index, key)
+}

@@ -1,0 +1,353 @@
+//! The committer: one task that turns accepted parts, backups and marks into records of the log.
+//!
+//! **All or nothing.** A group of requests that wait together is made durable together: first the packs that the records
+//! rely on, then the records themselves; then they are applied to the index, then the answers go out. The commit point is
+//! the durability of the record. A backup is one small record, so it is there whole or not at all.
+//! **Group commit.** While one group syncs, the next gathers; nothing else in the server syncs.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use datadb::{Backup, BackupKey, BlobId, Kind, ObjectKey, backup::BackupTime};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    EngineError,
+    clock::Clock,
+    pending::{Part, Pending},
+};
+use crate::{
+    db::{Family, Index, SharedIndex, keys},
+    log::{
+        Log, Logged,
+        record::{BadCopy, Body},
+    },
+    store::{Durable, SharedStore, blocking},
+};
+
+/// Requests that are made durable together at most.
+const GROUP_MAX: usize = 256;
+
+/// Requests that may wait.
+const QUEUE_MAX: usize = 256;
+
+/// A backup that is complete but for its time.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Everything but the time, which counts only if `time` asks for it.
+    pub backup: Backup,
+    /// A time in the past that the client asks for.
+    pub time: Option<BackupTime>,
+}
+
+/// What the committer is asked for.
+#[derive(Debug)]
+enum Work {
+    Part(u64, Arc<Part>),
+    Backup(u64, Box<Draft>),
+    Bad(Vec<BadCopy>),
+    Flush,
+}
+
+#[derive(Debug)]
+struct Request {
+    work: Work,
+    reply: oneshot::Sender<Result<Option<Backup>, EngineError>>,
+}
+
+/// Hands work to the committer's task.
+#[derive(Debug)]
+pub struct Committer {
+    requests: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
+    task: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Committer {
+    /// Starts the task.
+    pub fn start(
+        log: Log,
+        index: SharedIndex,
+        blobs: SharedStore,
+        pending: Arc<Pending>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (requests, queue) = mpsc::channel(QUEUE_MAX);
+        let task = Task { log, index, blobs, pending, clock, unapplied: Vec::new() };
+        let task = tokio::spawn(task.run(queue));
+        Self { requests: Some(requests).into(), task: Some(task).into() }
+    }
+
+    async fn ask(&self, work: Work) -> Result<Option<Backup>, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let requests = self.requests.lock().await.clone().ok_or(EngineError::Stopping)?;
+        requests.send(Request { work, reply }).await.map_err(|_| EngineError::Stopping)?;
+        answer.await.map_err(|_| EngineError::Stopping)?
+    }
+
+    /// Puts a part into the log.
+    pub async fn part(&self, epoch: u64, part: Arc<Part>) -> Result<(), EngineError> {
+        self.ask(Work::Part(epoch, part)).await.map(drop)
+    }
+
+    /// Makes a backup and gives it its time.
+    pub async fn backup(&self, epoch: u64, draft: Draft) -> Result<Backup, EngineError> {
+        self.ask(Work::Backup(epoch, Box::new(draft))).await?.ok_or(EngineError::Stopping)
+    }
+
+    /// Records that copies failed verification.
+    pub async fn bad(&self, copies: Vec<BadCopy>) -> Result<(), EngineError> {
+        self.ask(Work::Bad(copies)).await.map(drop)
+    }
+
+    /// Makes durable what the blob store holds.
+    pub async fn flush(&self) -> Result<(), EngineError> {
+        self.ask(Work::Flush).await.map(drop)
+    }
+
+    /// Finishes what is queued and ends the task.
+    pub async fn close(&self) -> Result<(), EngineError> {
+        self.requests.lock().await.take();
+        match self.task.lock().await.take() {
+            Some(task) => task.await.map_err(|_| EngineError::Stopping),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A request with the body of its record, as far as it needs one.
+struct Planned {
+    request: Request,
+    plan: Plan,
+}
+
+enum Plan {
+    /// A record is written.
+    Write,
+    /// The backup exists already.
+    Done(Backup),
+    /// Nothing to write.
+    Nothing,
+    /// It is refused.
+    Refuse(EngineError),
+}
+
+struct Task {
+    log: Log,
+    index: SharedIndex,
+    blobs: SharedStore,
+    pending: Arc<Pending>,
+    clock: Arc<dyn Clock>,
+    /// Records that are durable but could not be applied to the index.
+    unapplied: Vec<Logged>,
+}
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        while let Some(first) = queue.recv().await {
+            let mut group = vec![first];
+            while group.len() < GROUP_MAX
+                && let Ok(next) = queue.try_recv()
+            {
+                group.push(next);
+            }
+            self.commit(group).await;
+        }
+        // A clean stop leaves nothing to replay.
+        if let Err(error) = self.blobs.flush().await {
+            tracing::error!(%error, "the last flush failed");
+        }
+    }
+
+    async fn commit(&mut self, group: Vec<Request>) {
+        let durable = match self.prepare().await {
+            Ok(durable) => durable,
+            Err(error) => return self.fail(group, &error),
+        };
+        let now = self.clock.now();
+        let epoch = self.pending.epoch();
+        let index = self.index.clone();
+        let (planned, bodies) = blocking(move || plan(&index, group, epoch, now)).await;
+        if bodies.is_empty() {
+            return planned.into_iter().for_each(|planned| planned.answer(&mut std::iter::empty()));
+        }
+        let (logged, result) = self.log.append(bodies, &durable, now).await;
+        self.unapplied.extend(logged.iter().cloned());
+        if let Err(error) = self.apply().await {
+            // The records are durable, and will be applied before anything else is; a commit that is repeated finds its
+            // backup by its token.
+            tracing::error!(%error, "the index could not be written");
+            return planned.into_iter().for_each(|planned| planned.refuse(&error));
+        }
+        if let Err(error) = result {
+            // Some of the group may be in the log. Their clients ask again and find it there.
+            let error = EngineError::from(error);
+            return self.fail(planned.into_iter().map(|planned| planned.request).collect(), &error);
+        }
+        for planned in &planned {
+            if let Work::Part(_, part) = &planned.request.work {
+                self.pending.landed(part);
+            }
+        }
+        let mut logged = logged.into_iter().flat_map(|logged| logged.record.entries);
+        planned.into_iter().for_each(|planned| planned.answer(&mut logged));
+    }
+
+    /// Applies what is left over, and makes the packs durable that the next records rely on.
+    async fn prepare(&mut self) -> Result<Vec<Durable>, EngineError> {
+        self.apply().await?;
+        Ok(self.blobs.flush().await?)
+    }
+
+    async fn apply(&mut self) -> Result<(), EngineError> {
+        if self.unapplied.is_empty() {
+            return Ok(());
+        }
+        let index = self.index.clone();
+        let mut records = std::mem::take(&mut self.unapplied);
+        let (rest, result) = blocking(move || {
+            while let Some(first) = records.first() {
+                if let Err(error) = index.apply(first) {
+                    return (records, Err(error));
+                }
+                records.remove(0);
+            }
+            (records, Ok(()))
+        })
+        .await;
+        self.unapplied = rest;
+        Ok(result?)
+    }
+
+    /// Nothing of this group is durable, and nobody knows what of the packs is: what waits is forgotten, clients ask again.
+    fn fail(&self, group: Vec<Request>, error: &EngineError) {
+        tracing::error!(%error, "a commit failed");
+        self.pending.reset();
+        for request in group {
+            request.refuse(error);
+        }
+    }
+}
+
+impl Request {
+    fn refuse(self, error: &EngineError) {
+        // The client may have gone away; then nobody needs the answer.
+        drop(self.reply.send(Err(EngineError::refused(error.kind(), error.to_string()))));
+    }
+}
+
+impl Planned {
+    fn refuse(self, error: &EngineError) {
+        self.request.refuse(error);
+    }
+
+    fn answer(self, logged: &mut dyn Iterator<Item = Body>) {
+        let answer = match self.plan {
+            Plan::Write => Ok(logged.next().and_then(|entry| match entry {
+                Body::Backup(backup) => Some(*backup),
+                _ => None,
+            })),
+            Plan::Done(backup) => Ok(Some(backup)),
+            Plan::Nothing => Ok(None),
+            Plan::Refuse(error) => Err(error),
+        };
+        // The client may have gone away; then nobody needs the answer.
+        drop(self.request.reply.send(answer));
+    }
+}
+
+/// Decides for each request what record it needs, in order; times are given here, so that no two backups of a snapshot
+/// share a second.
+fn plan(index: &Index, group: Vec<Request>, epoch: u64, now: i64) -> (Vec<Planned>, Vec<Body>) {
+    let mut bodies = Vec::new();
+    let mut earlier = Earlier::default();
+    let planned = group
+        .into_iter()
+        .map(|request| {
+            let plan = match &request.work {
+                Work::Flush => Plan::Nothing,
+                Work::Part(valid, _) | Work::Backup(valid, _) if *valid != epoch => Plan::Refuse(EngineError::refused(
+                    Kind::Missing,
+                    "what was accepted could not be made durable: start the snapshot again",
+                )),
+                Work::Part(_, part) => {
+                    earlier.objects.extend(part.keys());
+                    bodies.push(Body::Objects(part.objects.clone()));
+                    Plan::Write
+                }
+                Work::Bad(copies) => {
+                    bodies.push(Body::Bad(copies.clone()));
+                    Plan::Write
+                }
+                Work::Backup(_, draft) => {
+                    earlier.plan_backup(index, draft, now, &mut bodies).unwrap_or_else(Plan::Refuse)
+                }
+            };
+            Planned { request, plan }
+        })
+        .collect();
+    (planned, bodies)
+}
+
+/// What the same group brings, which the index doesn't show yet.
+#[derive(Default)]
+struct Earlier {
+    objects: HashSet<ObjectKey>,
+    taken: HashSet<BackupKey>,
+    tokens: HashMap<[u8; 16], Backup>,
+}
+
+impl Earlier {
+    fn plan_backup(
+        &mut self,
+        index: &Index,
+        draft: &Draft,
+        now: i64,
+        bodies: &mut Vec<Body>,
+    ) -> Result<Plan, EngineError> {
+        let token = draft.backup.token;
+        if let Some(backup) = self.tokens.get(&token) {
+            return Ok(Plan::Done(backup.clone()));
+        }
+        if let Some(key) = index.get(Family::Backups, &keys::token(&token))? {
+            let backup = index.backup(&BackupKey::try_from(&key[..])?)?;
+            return backup.map(Plan::Done).ok_or(EngineError::Stopping);
+        }
+        let root = &draft.backup.root;
+        if !self.objects.contains(root) && index.get(Family::Objects, root.as_bytes())?.is_none() {
+            return Err(EngineError::refused(Kind::Missing, format!("the backup's root {root} is not there")));
+        }
+        let mut backup = draft.backup.clone();
+        let is_free = |backup: &Backup| -> Result<bool, EngineError> {
+            let key = backup.key();
+            Ok(!self.taken.contains(&key) && index.get(Family::Backups, &keys::backup(&key))?.is_none())
+        };
+        if let Some(time) = draft.time {
+            backup.time = time;
+            if !is_free(&backup)? {
+                let message = format!("{} has a backup at that very second: ask for another time", backup.path);
+                return Err(EngineError::refused(Kind::Conflict, message));
+            }
+        } else {
+            let mut seconds = now;
+            loop {
+                backup.time = BackupTime::new(seconds)?;
+                if is_free(&backup)? {
+                    break;
+                }
+                seconds += 1;
+            }
+        }
+        self.taken.insert(backup.key());
+        self.tokens.insert(token, backup.clone());
+        bodies.push(Body::Backup(Box::new(backup)));
+        Ok(Plan::Write)
+    }
+}
+
+/// Where a blob's record lies is the leaf's business; the mark names leaf and record.
+pub fn bad_copy(leaf: &str, cursor: crate::store::Cursor, id: &BlobId) -> BadCopy {
+    tracing::error!(blob = %id, leaf, pack = cursor.pack, offset = cursor.offset, "a copy failed verification");
+    BadCopy { leaf: leaf.to_owned(), cursor }
+}

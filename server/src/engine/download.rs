@@ -1,0 +1,179 @@
+//! Downloads: blobs by id, as whole bundles where most of one is wanted, else as a cut-out.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use datadb::{
+    BlobId, Bundle,
+    bundle::{BundleBuilder, Plain, check},
+};
+use lru::LruCache;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::{Engine, EngineError, committer::bad_copy};
+use crate::store::{Presence, StoreError, blocking};
+
+/// Decoded bundles kept, of at most 1 MiB each.
+const CACHE_BUNDLES: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not 0");
+
+/// Bundles of one download that are read at the same time.
+const READ_AHEAD: usize = 3;
+
+/// zstd level of cut-outs, which are made while the client waits.
+const CUT_OUT_LEVEL: i32 = 1;
+
+/// Decoded bundles by their place.
+#[derive(Debug)]
+pub struct PlainCache(Mutex<LruCache<u64, Plain>>);
+
+impl Default for PlainCache {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(CACHE_BUNDLES)))
+    }
+}
+
+impl PlainCache {
+    fn get(&self, place: u64) -> Option<Plain> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned()
+    }
+
+    /// A bundle of one blob is not kept: whoever wants it wants all of it.
+    fn put(&self, place: u64, plain: &Plain) {
+        if plain.iter().nth(1).is_some() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).put(place, plain.clone());
+        }
+    }
+}
+
+/// A part of the answer to a download.
+#[derive(Debug)]
+pub enum Piece {
+    /// Holds at least one of the blobs asked for.
+    Bundle(Bundle),
+    /// These are not there.
+    Missing(Vec<BlobId>),
+    /// The only copies of these failed verification.
+    Damaged(Vec<BlobId>),
+}
+
+impl Engine {
+    /// Sends the answer to a download piece by piece, in the order in which packs are read forwards.
+    pub async fn download(&self, ids: &[BlobId], pieces: &mpsc::Sender<Piece>) -> Result<(), EngineError> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut missing = Vec::new();
+        let mut places: BTreeMap<u64, Vec<BlobId>> = BTreeMap::new();
+        for (id, presence) in ids.iter().zip(self.inner.blobs.find(&ids).await?) {
+            match presence {
+                Presence::Have(found) => places.entry(found.place).or_default().push(*id),
+                Presence::Missing => missing.push(*id),
+                Presence::Unknown => {
+                    let message = format!("a store that may hold blob {id} can't be reached now");
+                    return Err(EngineError::refused(datadb::Kind::Unavailable, message));
+                }
+            }
+        }
+        if !missing.is_empty() && pieces.send(Piece::Missing(missing)).await.is_err() {
+            return Ok(());
+        }
+        let mut reading: VecDeque<JoinHandle<Result<Piece, EngineError>>> = VecDeque::new();
+        let mut places = places.into_iter();
+        loop {
+            while reading.len() < READ_AHEAD
+                && let Some((place, wanted)) = places.next()
+            {
+                let engine = self.clone();
+                reading.push_back(tokio::spawn(async move { engine.fetch(place, wanted).await }));
+            }
+            let Some(next) = reading.pop_front() else { return Ok(()) };
+            let piece = next.await.map_err(|_| EngineError::Stopping)??;
+            if pieces.send(piece).await.is_err() {
+                // The client has gone away.
+                return Ok(());
+            }
+        }
+    }
+
+    /// The wanted blobs of one bundle.
+    async fn fetch(&self, place: u64, wanted: Vec<BlobId>) -> Result<Piece, EngineError> {
+        if let Some(plain) = self.inner.cache.get(place) {
+            return cut_out(plain, wanted).await.map(Piece::Bundle);
+        }
+        let bundle = match self.inner.blobs.get(&wanted[0]).await {
+            Ok(Some(stored)) => stored.bundle,
+            Ok(None) => return Ok(Piece::Missing(wanted)),
+            Err(error) => {
+                self.report_damage(error).await?;
+                return Ok(Piece::Damaged(wanted));
+            }
+        };
+        let wanted_bytes: u64 =
+            bundle.refs().filter(|blob| wanted.contains(&blob.id)).map(|blob| u64::from(blob.len)).sum();
+        if wanted_bytes * 2 >= u64::from(bundle.plain_bytes()) {
+            return Ok(Piece::Bundle(bundle));
+        }
+        let plain = blocking(move || bundle.decode()).await?;
+        self.inner.cache.put(place, &plain);
+        cut_out(plain, wanted).await.map(Piece::Bundle)
+    }
+
+    /// The bytes of one blob, verified; `None` if it is not there.
+    pub async fn read_blob(&self, id: &BlobId) -> Result<Option<Bytes>, EngineError> {
+        let Some(Presence::Have(found)) = self.inner.blobs.find(&[*id]).await?.pop() else { return Ok(None) };
+        let plain = match self.inner.cache.get(found.place) {
+            Some(plain) => plain,
+            None => match self.inner.blobs.get(id).await {
+                Ok(Some(stored)) => {
+                    let plain = blocking(move || stored.bundle.decode()).await?;
+                    self.inner.cache.put(found.place, &plain);
+                    plain
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    let message = error.to_string();
+                    self.report_damage(error).await?;
+                    return Err(EngineError::refused(datadb::Kind::Damaged, message));
+                }
+            },
+        };
+        let id = *id;
+        blocking(move || {
+            let inside = plain.iter().find(|(blob, _)| blob.id == id);
+            inside.map(|(blob, bytes)| check(&blob, &bytes).map(|()| bytes)).transpose()
+        })
+        .await
+        .map_err(EngineError::from)
+    }
+
+    /// Puts a failed verification into the log, so that a rebuild knows of it too. Gives `Ok` if that is what the error
+    /// was about.
+    async fn report_damage(&self, error: StoreError) -> Result<(), EngineError> {
+        let StoreError::Damaged { id, leaf, cursor, .. } = &error else { return Err(error.into()) };
+        let copy = bad_copy(leaf, *cursor, id);
+        if self.inner.read_only.is_none() {
+            self.inner.committer.bad(vec![copy]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A bundle of the wanted blobs alone, verified.
+async fn cut_out(plain: Plain, wanted: Vec<BlobId>) -> Result<Bundle, EngineError> {
+    blocking(move || {
+        let mut builder = BundleBuilder::new();
+        for (blob, bytes) in plain.iter().filter(|(blob, _)| wanted.contains(&blob.id)) {
+            check(&blob, &bytes)?;
+            builder.push(&blob, &bytes);
+        }
+        if builder.is_empty() {
+            return Err(EngineError::refused(datadb::Kind::Internal, "a bundle does not hold what the index says"));
+        }
+        Ok(builder.seal(CUT_OUT_LEVEL))
+    })
+    .await
+}

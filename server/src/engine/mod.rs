@@ -1,0 +1,107 @@
+//! The engine: the one place that joins the log, the index and the blob store.
+//!
+//! The rooms of `rpc` call it with domain values and get domain values; nothing here knows gRPC. What it promises is
+//! written where it holds: blob before reference in `objects`, all or nothing in `committer`, verified at every border in
+//! `upload` and `download`, the disposable index in `open`.
+
+pub mod browse;
+pub mod clock;
+pub mod commit;
+pub mod committer;
+pub mod download;
+pub mod error;
+pub mod file;
+pub mod list;
+pub mod objects;
+pub mod open;
+pub mod pending;
+pub mod session;
+pub mod stats;
+pub mod upload;
+
+use std::sync::Arc;
+
+use datadb::{Bundle, bundle::Plain};
+
+pub use self::error::EngineError;
+use self::{clock::Clock, committer::Committer, download::PlainCache, pending::Pending, session::Sessions};
+use crate::{
+    db::SharedIndex,
+    log::record::Genesis,
+    store::{SharedStore, blocking},
+};
+
+/// A repository that is open. Cheap to clone; all clones are the same repository.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    genesis: Genesis,
+    index: SharedIndex,
+    blobs: SharedStore,
+    log: SharedStore,
+    pending: Arc<Pending>,
+    sessions: Sessions,
+    committer: Committer,
+    cache: PlainCache,
+    is_flushing: std::sync::atomic::AtomicBool,
+    /// Why nothing may be written, if so.
+    read_only: Option<String>,
+    /// Keeps a second server out for as long as this one lives.
+    _lock: std::fs::File,
+    clock: Arc<dyn Clock>,
+}
+
+impl Engine {
+    /// What the repository keeps for ever.
+    pub fn genesis(&self) -> &Genesis {
+        &self.inner.genesis
+    }
+
+    /// The sessions of the clients.
+    pub fn sessions(&self) -> &Sessions {
+        &self.inner.sessions
+    }
+
+    /// Unix seconds.
+    pub fn now(&self) -> i64 {
+        self.inner.clock.now()
+    }
+
+    /// Refuses where the repository may only be read.
+    pub fn check_writable(&self) -> Result<(), EngineError> {
+        match &self.inner.read_only {
+            None => Ok(()),
+            Some(reason) => {
+                Err(EngineError::refused(datadb::Kind::Internal, format!("the repository is read-only: {reason}")))
+            }
+        }
+    }
+
+    /// Runs blocking work on the index.
+    async fn with_index<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&crate::db::Index) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let index = self.inner.index.clone();
+        blocking(move || work(&index)).await
+    }
+
+    /// Makes everything durable that was accepted, and stops taking more.
+    pub async fn close(&self) -> Result<(), EngineError> {
+        self.inner.committer.close().await?;
+        self.with_index(|index| Ok(index.sync()?)).await
+    }
+}
+
+/// Decodes and verifies a bundle off the async workers.
+async fn verify(bundle: Bundle) -> Result<(Bundle, Plain), EngineError> {
+    blocking(move || {
+        let plain = bundle.verify()?;
+        Ok((bundle, plain))
+    })
+    .await
+}

@@ -1,0 +1,427 @@
+//! Opening a data directory, making a new one, and rebuilding the index.
+//!
+//! **The index is disposable.** Everything in it is derived from the packs and the log. A start replays what lies behind
+//! the applied end; a rebuild is the same thing from an empty index, in a new directory that is renamed when complete.
+//! Packs or a log without a complete index are refused: an empty index never passes for a new repository.
+//!
+//! # The data directory
+//! `index/` all of RocksDB and nothing else · `blobs/` packs of the blob store · `meta/` packs of the log · `format` one
+//! line, `datadb 1`, the version of all formats · `lock` held by the server that runs.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use datadb::{FORMAT_VERSION, chunking::ChunkerParams};
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+use super::{
+    Engine, EngineError, Inner, clock::Clock, committer::Committer, download::PlainCache, pending::Pending,
+    session::Sessions,
+};
+use crate::{
+    db::{Family, Index, IndexError, SharedIndex, keys},
+    log::{
+        Log, LogError, LogReader, Position,
+        record::{Body, Genesis},
+    },
+    store::{
+        Cursor, SharedStore, StoreError,
+        blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied},
+        blocking,
+        disk::Disk,
+    },
+};
+
+/// The leaf of the blobs in its stack, and in the log's records.
+const BLOBS_LEAF: &str = "blobs";
+/// The leaf of the log.
+const LOG_LEAF: &str = "log";
+/// Version of the mark that the index is whole.
+const COMPLETE: &[u8] = &[1];
+
+/// Why a data directory can't be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another server has it.
+    #[error("{dir} is in use by another datadb-server: stop it first")]
+    Locked {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// It was written by a newer version.
+    #[error("{dir} has format {found}, this version knows up to {FORMAT_VERSION}: use a newer datadb-server")]
+    Newer {
+        /// The data directory.
+        dir: PathBuf,
+        /// The version found.
+        found: u32,
+    },
+    /// The file `format` is not what it should be.
+    #[error(
+        "{path} does not say `datadb N`: is this a data directory of datadb? Restore the file, or correct it by hand"
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There are packs or a log, but no complete index.
+    #[error("{dir} holds data but no complete index: run `datadb-server rebuild --data-dir {dir}`", dir = dir.display())]
+    NoIndex {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The index can't be opened.
+    #[error("{dir}: {source}; run `datadb-server rebuild --data-dir {dir}`", dir = dir.display())]
+    BadIndex {
+        /// The data directory.
+        dir: PathBuf,
+        /// What the index engine said.
+        source: IndexError,
+    },
+    /// There is no log to rebuild from.
+    #[error("{dir} holds no log to rebuild from", dir = dir.display())]
+    NoLog {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The log does not go on after a record.
+    #[error("{source}; the log is readable up to record {last}, written at unix second {time}")]
+    Log {
+        /// The last good record.
+        last: u64,
+        /// When it was written.
+        time: i64,
+        /// What is wrong behind it.
+        source: LogError,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The file system failed.
+    #[error("{place}: {source}", place = place.display())]
+    Io {
+        /// Which file.
+        place: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<IndexError> for OpenError {
+    fn from(error: IndexError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// A data directory that this process holds.
+#[derive(Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    lock: File,
+    disk: Arc<dyn Disk>,
+}
+
+/// What a start or a rebuild found that a person should know.
+#[derive(Debug)]
+pub struct Found {
+    /// The log's leaf.
+    pub log: OpenReport,
+    /// The blobs' leaf.
+    pub blobs: OpenReport,
+    /// Records replayed.
+    pub replayed: u64,
+    /// The last record of the log.
+    pub last: u64,
+    /// When it was written; 0 if it was not read.
+    pub last_time: i64,
+}
+
+impl DataDir {
+    /// Takes hold of a directory, which is made if it is missing.
+    pub fn hold(root: &Path, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
+        let io = |place: &Path| {
+            let place = place.to_owned();
+            move |source| OpenError::Io { place, source }
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(io(root))?;
+        let path = root.join("lock");
+        let mut options = fs::OpenOptions::new();
+        let lock = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let lock = lock.map_err(io(&path))?;
+        if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            return Err(match error {
+                rustix::io::Errno::WOULDBLOCK => OpenError::Locked { dir: root.to_owned() },
+                other => OpenError::Io { place: path, source: other.into() },
+            });
+        }
+        let dir = Self { root: root.to_owned(), lock, disk };
+        dir.check_format()?;
+        Ok(dir)
+    }
+
+    /// Refuses a newer format; writes the file where it is missing (the log's first record says the version too).
+    fn check_format(&self) -> Result<(), OpenError> {
+        let path = self.root.join("format");
+        let io = |source| OpenError::Io { place: path.clone(), source };
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let version = text.trim_end().strip_prefix("datadb ").and_then(|version| version.parse::<u32>().ok());
+                match version {
+                    None | Some(0) => Err(OpenError::Format { path }),
+                    Some(found) if found > FORMAT_VERSION => Err(OpenError::Newer { dir: self.root.clone(), found }),
+                    Some(_) => Ok(()),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let new = self.root.join("format.new");
+                let mut file = File::create(&new).map_err(io)?;
+                writeln!(file, "datadb {FORMAT_VERSION}").and_then(|()| file.sync_all()).map_err(io)?;
+                fs::rename(&new, &path).and_then(|()| File::open(&self.root)?.sync_all()).map_err(io)
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(OpenError::Format { path }),
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    fn leaf(&self, name: &str, index: &SharedIndex) -> LeafConfig {
+        let (dir, family) = match name {
+            LOG_LEAF => ("meta", Family::Log),
+            _ => ("blobs", Family::Blobs),
+        };
+        let (dir, disk) = (self.root.join(dir), self.disk.clone());
+        LeafConfig { name: name.to_owned(), dir, disk, index: index.clone(), family }
+    }
+
+    fn holds(&self, dir: &str) -> Result<bool, OpenError> {
+        Ok(BlobsFile::holds_packs(&*self.disk, &self.root.join(dir))?)
+    }
+
+    fn open_index(&self, dir: &str) -> Result<SharedIndex, OpenError> {
+        let opened = Index::open(&self.root.join(dir));
+        opened.map(Arc::new).map_err(|source| OpenError::BadIndex { dir: self.root.clone(), source })
+    }
+}
+
+/// The stores of an index, brought up to date.
+struct Stores {
+    index: SharedIndex,
+    blobs: SharedStore,
+    log: SharedStore,
+    position: Position,
+    read_only: Option<String>,
+    found: Found,
+}
+
+async fn open_leaf(
+    config: LeafConfig,
+    relied: Relied,
+    bad: Vec<Cursor>,
+) -> Result<(BlobsFile, OpenReport), StoreError> {
+    blocking(move || BlobsFile::open(config, relied, &bad)).await
+}
+
+/// Brings an index up to the end of log and packs. `is_rebuild` starts from an empty one, and does not forgive a gap.
+async fn bring_up(
+    dir: &DataDir,
+    index: SharedIndex,
+    is_rebuild: bool,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<Stores, OpenError> {
+    let relied = if is_rebuild { Relied::Unknown } else { Relied::Index };
+    let (log, log_report) = open_leaf(dir.leaf(LOG_LEAF, &index), relied, Vec::new()).await?;
+    let log: SharedStore = Arc::new(log);
+    let applied = index.applied()?;
+    let mut read_only = lost_before(&log_report, applied);
+    let mut reader = LogReader::new(log.clone(), applied);
+    let (mut replayed, mut last_time) = (0, 0);
+    let mut durable: Option<Cursor> = None;
+    let mut bad: Vec<Cursor> = Vec::new();
+    while read_only.is_none() {
+        let logged = match reader.next().await {
+            Ok(Some(logged)) => logged,
+            Ok(None) => break,
+            Err(source) if is_rebuild => {
+                return Err(OpenError::Log { last: reader.position().sequence, time: last_time, source });
+            }
+            Err(source) => {
+                read_only = Some(source.to_string());
+                break;
+            }
+        };
+        for one in logged.record.durable.iter().filter(|one| one.leaf == BLOBS_LEAF) {
+            durable = durable.max(Some(one.end));
+        }
+        for entry in &logged.record.entries {
+            if let Body::Bad(copies) = entry {
+                bad.extend(copies.iter().filter(|copy| copy.leaf == BLOBS_LEAF).map(|copy| copy.cursor));
+            }
+        }
+        (last_time, replayed) = (logged.record.time, replayed + 1);
+        if replayed % 100 == 0 {
+            progress(&format!("log: {replayed} records"));
+        }
+        let index = index.clone();
+        blocking(move || index.apply(&logged)).await?;
+    }
+    let position = reader.position();
+    progress(&format!("log: {replayed} records, the last is number {}", position.sequence));
+    let relied = durable.map_or(Relied::Index, Relied::UpTo);
+    let (blobs, blobs_report) = open_leaf(dir.leaf(BLOBS_LEAF, &index), relied, bad).await?;
+    progress(&format!("packs: {} records added", blobs_report.records_added));
+    let found = Found { log: log_report, blobs: blobs_report, replayed, last: position.sequence, last_time };
+    Ok(Stores { index, blobs: Arc::new(blobs), log, position, read_only, found })
+}
+
+/// Why the log can't be continued, if it lost records that the index holds.
+fn lost_before(report: &OpenReport, applied: Position) -> Option<String> {
+    let end = applied.cursor?;
+    let lost = report.damage.iter().find(|damage| damage.cursor <= end)?;
+    Some(format!(
+        "the log lost {} bytes at {} of pack {:016x}; what is in the index can still be restored",
+        lost.bytes, lost.cursor.offset, lost.cursor.pack
+    ))
+}
+
+impl Engine {
+    /// Opens a data directory; an empty one becomes a new repository.
+    pub async fn open(dir: DataDir, clock: Arc<dyn Clock>) -> Result<(Self, Found), OpenError> {
+        let has_blobs = dir.holds("blobs")?;
+        let has_index = dir.root.join("index/CURRENT").exists();
+        if (has_blobs || dir.holds("meta")?) && !has_index {
+            return Err(OpenError::NoIndex { dir: dir.root });
+        }
+        let index = dir.open_index("index")?;
+        let is_complete = index.get(Family::State, keys::COMPLETE)?.is_some();
+        if !is_complete && has_blobs {
+            return Err(OpenError::NoIndex { dir: dir.root });
+        }
+        let mut stores = bring_up(&dir, index, false, &mut |_| ()).await?;
+        // An interrupted creation leaves at most the first record; more of a log without a complete index is a loss.
+        if !is_complete && stores.position.sequence > 1 {
+            return Err(OpenError::NoIndex { dir: dir.root });
+        }
+        if is_complete && stores.position.sequence == 0 {
+            let source = LogError::Ends { last: 0, applied: 0 };
+            return Err(OpenError::Log { last: 0, time: 0, source });
+        }
+        if stores.position.sequence == 0 {
+            stores.position = begin(&stores, clock.now()).await?;
+        }
+        if !is_complete {
+            mark_complete(&stores.index).await?;
+        }
+        let genesis = stores.index.genesis()?.ok_or_else(|| OpenError::NoIndex { dir: dir.root.clone() })?;
+        if genesis.format > FORMAT_VERSION {
+            return Err(OpenError::Newer { dir: dir.root, found: genesis.format });
+        }
+        let Stores { index, blobs, log, position, read_only, found } = stores;
+        let pending = Arc::new(Pending::default());
+        let committer = Committer::start(
+            Log::new(log.clone(), position),
+            index.clone(),
+            blobs.clone(),
+            pending.clone(),
+            clock.clone(),
+        );
+        let inner = Inner {
+            genesis,
+            index,
+            blobs,
+            log,
+            pending,
+            sessions: Sessions::default(),
+            committer,
+            cache: PlainCache::default(),
+            is_flushing: false.into(),
+            read_only,
+            clock,
+            _lock: dir.lock,
+        };
+        Ok((Self { inner: Arc::new(inner) }, found))
+    }
+}
+
+async fn mark_complete(index: &SharedIndex) -> Result<(), OpenError> {
+    let index = index.clone();
+    blocking(move || {
+        let mut batch = index.batch();
+        batch.put(Family::State, keys::COMPLETE, COMPLETE);
+        index.write(batch)?;
+        index.sync()
+    })
+    .await?;
+    Ok(())
+}
+
+/// Writes the first record of a new repository.
+async fn begin(stores: &Stores, now: i64) -> Result<Position, OpenError> {
+    let genesis = Genesis {
+        repository: random()?,
+        format: FORMAT_VERSION,
+        chunker: ChunkerParams::with_seed(u64::from_le_bytes(random()?)),
+        link_secret: random()?,
+    };
+    let mut log = Log::new(stores.log.clone(), Position::START);
+    let (logged, result) = log.append(vec![Body::Genesis(genesis)], &[], now).await;
+    result.map_err(EngineError::from)?;
+    let index = stores.index.clone();
+    blocking(move || logged.iter().try_for_each(|logged| index.apply(logged))).await?;
+    Ok(log.position())
+}
+
+/// Bytes from the system's generator.
+pub fn random<const N: usize>() -> Result<[u8; N], OpenError> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        let got = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());
+        filled += got.map_err(|error| OpenError::Io { place: "getrandom".into(), source: error.into() })?;
+    }
+    Ok(bytes)
+}
+
+/// Makes the index anew from packs and log alone, and puts it in the old one's place when it is complete. Whoever is
+/// interrupted starts over.
+pub async fn rebuild(dir: DataDir, progress: &mut (dyn FnMut(&str) + Send)) -> Result<Found, OpenError> {
+    if !dir.holds("meta")? {
+        return Err(OpenError::NoLog { dir: dir.root });
+    }
+    let (new, old, current) = (dir.root.join("index.new"), dir.root.join("index.old"), dir.root.join("index"));
+    remove(&new)?;
+    let stores = bring_up(&dir, dir.open_index("index.new")?, true, progress).await?;
+    if stores.position.sequence == 0 {
+        return Err(OpenError::NoLog { dir: dir.root });
+    }
+    mark_complete(&stores.index).await?;
+    let Stores { index, blobs, log, found, .. } = stores;
+    drop((blobs, log, index));
+    remove(&old)?;
+    let renamed = match fs::rename(&current, &old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::rename(&new, &current),
+    };
+    renamed
+        .and_then(|()| File::open(&dir.root)?.sync_all())
+        .map_err(|source| OpenError::Io { place: current, source })?;
+    remove(&old)?;
+    Ok(found)
+}
+
+fn remove(dir: &Path) -> Result<(), OpenError> {
+    match fs::remove_dir_all(dir) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(OpenError::Io { place: dir.to_owned(), source }),
+        _ => Ok(()),
+    }
+}

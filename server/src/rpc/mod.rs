@@ -1,0 +1,69 @@
+//! The gRPC services: decode, call the engine, encode. One service a file; nothing here decides anything.
+
+mod browse;
+mod repository;
+mod upload;
+
+use std::time::Duration;
+
+use datadb::{Fault, api, limits};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, transport::server::Router};
+
+use crate::engine::{Engine, EngineError};
+
+/// Window of one stream: what may be under way before the receiver has taken it.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+/// Window of a connection with all its streams.
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// One HTTP/2 frame.
+const FRAME_BYTES: u32 = 256 << 10;
+/// Streams of one connection at the same time.
+const STREAMS_MAX: u32 = 256;
+/// A connection that is silent for so long is asked for a sign of life.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Replies that wait for a slow client.
+const REPLIES_MAX: usize = 4;
+
+/// A stream of replies.
+type Replies<T> = ReceiverStream<Result<T, Status>>;
+
+impl From<EngineError> for Status {
+    fn from(error: EngineError) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+fn status(error: impl Into<EngineError>) -> Status {
+    error.into().into()
+}
+
+/// All services of a repository, with reflection and health.
+pub async fn router(engine: Engine) -> Result<Router, tonic_reflection::server::Error> {
+    use tonic_reflection::server::Builder;
+    let descriptors = || {
+        Builder::configure()
+            .register_encoded_file_descriptor_set(api::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let repository = api::repository_server::RepositoryServer::new(repository::Service(engine.clone()));
+    let upload = api::upload_server::UploadServer::new(upload::Service(engine.clone()));
+    let browse = api::browse_server::BrowseServer::new(browse::Service(engine));
+    reporter.set_serving::<api::repository_server::RepositoryServer<repository::Service>>().await;
+    reporter.set_serving::<api::upload_server::UploadServer<upload::Service>>().await;
+    reporter.set_serving::<api::browse_server::BrowseServer<browse::Service>>().await;
+    let max = limits::MESSAGE_BYTES_MAX;
+    Ok(tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .add_service(health)
+        .add_service(descriptors().build_v1()?)
+        .add_service(descriptors().build_v1alpha()?)
+        .add_service(repository.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(upload.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(browse.max_decoding_message_size(max).max_encoding_message_size(max)))
+}

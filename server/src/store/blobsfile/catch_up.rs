@@ -1,0 +1,304 @@
+//! Opening: bring the index up to the end of the packs, cut what a crash tore, report what is damaged.
+//!
+//! Start and rebuild are one and the same: a rebuild is a start with an empty index.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    io,
+    sync::Arc,
+};
+
+use datadb::BlobId;
+
+use super::{
+    BlobsFile, Inner, OpenReport, Relied, Totals,
+    append::OpenPack,
+    entry::Entry,
+    pack::{self, HEADER_BYTES, PackFile},
+    record::Head,
+    scan::{Scan, Step},
+};
+use crate::{
+    db::{Batch, Family, IndexError, keys},
+    store::{Cursor, Damage, StoreError, disk::DiskFile},
+};
+
+/// Entries read at once when looking for those whose packs are gone.
+const AUDIT_PAGE: usize = 4096;
+
+/// What decides between a torn tail and damage.
+#[derive(Clone, Copy)]
+struct Rules {
+    relied: Relied,
+    durable: Cursor,
+    is_last: bool,
+}
+
+/// What is gathered on the way through the packs.
+struct Progress<'a> {
+    batch: Batch<'a>,
+    /// Entries in the batch, which the index doesn't show yet.
+    fresh: HashMap<BlobId, Entry>,
+    totals: Totals,
+    report: OpenReport,
+}
+
+impl Inner {
+    /// See [`BlobsFile::open`].
+    pub(super) fn catch_up(&self, relied: Relied, bad: &[Cursor]) -> Result<OpenReport, StoreError> {
+        let dir = &self.config.dir;
+        let io = |source| StoreError::io(dir.display(), source);
+        self.config.disk.create_dir(dir).map_err(io)?;
+        let files = self.config.disk.list(dir).map_err(io)?;
+        let mut packs: BTreeMap<u64, u64> =
+            files.iter().filter_map(|(name, len)| Some((pack::parse_file_name(name)?, *len))).collect();
+        let (indexed, totals) = BlobsFile::load_state(&self.config)?;
+        let durable = match relied {
+            Relied::UpTo(durable) => durable.max(indexed),
+            Relied::Index | Relied::Unknown => indexed,
+        };
+        let bad: HashSet<Cursor> = bad.iter().copied().collect();
+        let mut progress =
+            Progress { batch: self.config.index.batch(), fresh: HashMap::new(), totals, report: OpenReport::default() };
+        self.audit(&packs, indexed, durable, &mut progress)?;
+        let last = packs.keys().next_back().copied().unwrap_or(0);
+        let numbers: Vec<u64> = packs.range(indexed.pack..).map(|(number, _)| *number).collect();
+        let mut end = indexed;
+        for number in numbers {
+            let from = if number == indexed.pack { indexed.offset } else { HEADER_BYTES };
+            let len =
+                self.index_pack(number, from, Rules { relied, durable, is_last: number == last }, &bad, &mut progress)?;
+            packs.insert(number, len);
+            end = end.max(Cursor { pack: number, offset: len });
+        }
+        self.write_progress(&mut progress, end)?;
+        let open = match packs.get(&last) {
+            Some(len) if !self.is_sealed(last)? => self.reopen(last, *len)?,
+            _ => None,
+        };
+        let mut state = self.state();
+        state.appender.open = open;
+        state.appender.last_number = last.max(indexed.pack).max(durable.pack);
+        state.packs = packs;
+        (state.totals, state.durable_totals) = (progress.totals, progress.totals);
+        Ok(progress.report)
+    }
+
+    fn is_sealed(&self, number: u64) -> Result<bool, StoreError> {
+        Ok(self.config.index.get(Family::State, &keys::pack(&self.config.name, number))?.is_some())
+    }
+
+    /// Adds the records of one pack from an offset on, and gives the length that counts.
+    fn index_pack<'a>(
+        &'a self,
+        number: u64,
+        from: u64,
+        rules: Rules,
+        bad: &HashSet<Cursor>,
+        progress: &mut Progress<'a>,
+    ) -> Result<u64, StoreError> {
+        let Rules { relied, durable, is_last } = rules;
+        let path = self.path(number);
+        let io = |source: io::Error| StoreError::io(path.display(), source);
+        let file = self.file(number)?;
+        let size = file.size().map_err(io)?;
+        // How much of this pack the log relies on.
+        let durable_len = match number.cmp(&durable.pack) {
+            std::cmp::Ordering::Less => u64::MAX,
+            std::cmp::Ordering::Equal => durable.offset,
+            std::cmp::Ordering::Greater => 0,
+        };
+        if !pack::check_header(&*file, &path, number)? {
+            if is_last && durable_len <= HEADER_BYTES {
+                return self.restart_pack(&*file, number, size, progress);
+            }
+            let cursor = Cursor { pack: number, offset: 0 };
+            progress.report.damage.push(Damage { cursor, bytes: HEADER_BYTES });
+        }
+        if let Some((records, _)) = pack::read_footer(&*file).map_err(io)? {
+            for (offset, head) in records.into_iter().filter(|(offset, _)| *offset >= from) {
+                self.add_record(Cursor { pack: number, offset }, &head, bad, progress)?;
+            }
+            progress.batch.put(Family::State, &keys::pack(&self.config.name, number), &size.to_be_bytes());
+            return Ok(size);
+        }
+        let mut scan = Scan::new(&*file, from, size, durable_len);
+        while let Some(step) = scan.next_step().map_err(io)? {
+            match step {
+                Step::Record { offset, head } => {
+                    self.add_record(Cursor { pack: number, offset }, &head, bad, progress)?;
+                }
+                Step::Damage { offset, bytes }
+                    if offset >= durable_len && (relied != Relied::Unknown || (is_last && offset + bytes >= size)) =>
+                {
+                    // Nobody relies on what lies here: a crash interrupted its writing.
+                    if relied == Relied::Unknown {
+                        self.keep_aside(&*file, number, offset, size)?;
+                    }
+                    file.truncate(offset).and_then(|()| file.sync()).map_err(io)?;
+                    progress.report.torn_bytes += size - offset;
+                    return Ok(offset);
+                }
+                Step::Damage { offset, bytes } => {
+                    progress.report.damage.push(Damage { cursor: Cursor { pack: number, offset }, bytes });
+                }
+            }
+        }
+        if is_last && scan.position() < size {
+            // A torn footer.
+            let len = scan.position();
+            file.truncate(len).and_then(|()| file.sync()).map_err(io)?;
+            return Ok(len);
+        }
+        Ok(size)
+    }
+
+    /// Copies a broken tail to a file of its own before it is cut.
+    fn keep_aside(&self, file: &dyn DiskFile, number: u64, offset: u64, size: u64) -> Result<(), StoreError> {
+        let path = self.config.dir.join(format!("{}.torn-{offset}", pack::file_name(number)));
+        let io = |source| StoreError::io(path.display(), source);
+        let copy = match self.config.disk.create(&path) {
+            Ok(copy) => copy,
+            // Kept by an earlier try.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(io(error)),
+        };
+        let mut buf = vec![0; 1 << 20];
+        let mut at = offset;
+        while at < size {
+            let read = file.read_at(&mut buf, at).map_err(io)?;
+            if read == 0 {
+                break;
+            }
+            copy.write_at(&buf[..read], at - offset).map_err(io)?;
+            at += read as u64;
+        }
+        copy.sync().map_err(io)
+    }
+
+    /// A pack whose header never reached the disk holds nothing that counts.
+    fn restart_pack(
+        &self,
+        file: &dyn DiskFile,
+        number: u64,
+        size: u64,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        let written =
+            file.truncate(0).and_then(|()| file.write_at(&pack::header(number), 0)).and_then(|()| file.sync());
+        written.map_err(|source| StoreError::io(self.path(number).display(), source))?;
+        progress.report.torn_bytes += size;
+        Ok(HEADER_BYTES)
+    }
+
+    fn add_record<'a>(
+        &'a self,
+        cursor: Cursor,
+        head: &Head,
+        bad: &HashSet<Cursor>,
+        progress: &mut Progress<'a>,
+    ) -> Result<(), StoreError> {
+        let ids: Vec<BlobId> = head.refs().map(|blob| blob.id).collect();
+        let known = self.entries(&self.state(), &ids)?;
+        let is_bad = bad.contains(&cursor);
+        progress.report.records_added += 1;
+        progress.totals.records += 1;
+        for (position, (blob, known)) in head.refs().zip(known).enumerate() {
+            let known = progress.fresh.get(&blob.id).copied().or(known);
+            let totals = &mut progress.totals;
+            match known {
+                Some(known) if !known.is_bad => {
+                    totals.dead_bytes += u64::from(blob.len);
+                    continue;
+                }
+                // A newer copy heals a bad one.
+                Some(_) if !is_bad => totals.bad_blobs = totals.bad_blobs.saturating_sub(1),
+                Some(_) => continue,
+                None => {
+                    totals.blobs += 1;
+                    totals.blob_bytes += u64::from(blob.len);
+                    totals.bad_blobs += u64::from(is_bad);
+                }
+            }
+            let entry = Entry { is_bad, ..Entry::new(cursor, head.record_len(), position, &blob) };
+            progress.batch.put(self.config.family, blob.id.as_bytes(), &entry.encode());
+            progress.fresh.insert(blob.id, entry);
+        }
+        if progress.batch.is_full() {
+            let end = Cursor { pack: cursor.pack, offset: cursor.offset + head.record_len() };
+            self.write_progress(progress, end)?;
+        }
+        Ok(())
+    }
+
+    fn write_progress<'a>(&'a self, progress: &mut Progress<'a>, end: Cursor) -> Result<(), StoreError> {
+        let mut batch = std::mem::replace(&mut progress.batch, self.config.index.batch());
+        batch.put(Family::State, &keys::leaf(&self.config.name), &progress.totals.encode(end));
+        self.config.index.write(batch)?;
+        progress.fresh.clear();
+        Ok(())
+    }
+
+    /// Marks entries bad whose packs are gone or shorter than what was durable.
+    fn audit(
+        &self,
+        packs: &BTreeMap<u64, u64>,
+        indexed: Cursor,
+        durable: Cursor,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), StoreError> {
+        let mut short: HashMap<u64, u64> = HashMap::new();
+        for number in 1..=indexed.pack.max(durable.pack) {
+            let sealed = self.config.index.get(Family::State, &keys::pack(&self.config.name, number))?;
+            let sealed = sealed.and_then(|len| Some(u64::from_be_bytes(len.as_slice().try_into().ok()?)));
+            let position = |cursor: Cursor| if cursor.pack == number { cursor.offset } else { 0 };
+            let expected = sealed.unwrap_or(0).max(position(indexed)).max(position(durable)).max(1);
+            let actual = packs.get(&number).copied().unwrap_or(0);
+            if actual < expected {
+                let cursor = Cursor { pack: number, offset: actual };
+                progress.report.damage.push(Damage { cursor, bytes: expected - actual });
+                short.insert(number, actual);
+            }
+        }
+        if short.is_empty() {
+            return Ok(());
+        }
+        let is_lost = |entry: &Entry| {
+            let len = short.get(&entry.cursor.pack);
+            !entry.is_bad && len.is_some_and(|len| entry.cursor.offset + entry.record_len > *len)
+        };
+        let mut from = Vec::new();
+        loop {
+            let page = self.config.index.scan(self.config.family, &from, &[0xff; 21], AUDIT_PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            from = [last, &[0][..]].concat();
+            for (id, value) in &page {
+                let mut entry = Entry::decode(value).map_err(IndexError::value("a blob's entry"))?;
+                if is_lost(&entry) {
+                    entry.is_bad = true;
+                    progress.totals.bad_blobs += 1;
+                    progress.report.lost_blobs += 1;
+                    progress.batch.put(self.config.family, id, &entry.encode());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an unsealed pack the one that takes the next record.
+    fn reopen(&self, number: u64, len: u64) -> Result<Option<OpenPack>, StoreError> {
+        let io = |source| StoreError::io(self.path(number).display(), source);
+        let file: Arc<dyn DiskFile> = self.file(number)?;
+        let mut records = Vec::new();
+        let mut scan = Scan::new(&*file, HEADER_BYTES, len, u64::MAX);
+        while let Some(step) = scan.next_step().map_err(io)? {
+            if let Step::Record { offset, head } = step {
+                records.push((offset, head));
+            }
+        }
+        // What catch-up read may be in memory only; from here on it is durable.
+        file.sync().map_err(io)?;
+        self.config.disk.sync_dir(&self.config.dir).map_err(io)?;
+        Ok(Some(OpenPack { pack: PackFile { number, file }, len, durable_len: len, records }))
+    }
+}

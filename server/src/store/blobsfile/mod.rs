@@ -1,0 +1,280 @@
+//! BlobsFile: bundles in packs on a local disk, places in the index.
+//!
+//! A leaf of the stack. Bundles are appended to the open pack and stay in memory as *pending* entries until `flush` has
+//! synced the files; only then do the entries go to the index, in one batch with how far the packs are indexed. So an
+//! entry in the index names bytes that are durable, and what a crash leaves behind the indexed end is found again by
+//! reading the packs from there (`catch_up`). A failed sync drops what was pending: it counts as missing again.
+
+mod append;
+mod catch_up;
+mod entry;
+mod flush;
+mod pack;
+mod read;
+mod record;
+mod scan;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use datadb::{
+    BlobId, Bundle,
+    codec::{DecodeError, Reader, Writer},
+};
+use lru::LruCache;
+
+use self::{append::Appender, entry::Entry};
+use super::{
+    BlobStore, Cursor, Damage, Durable, Found, Item, Presence, Put, StoreError, StoreStats, Stored, blocking,
+    disk::{Disk, DiskFile},
+};
+use crate::db::{Family, IndexError, SharedIndex, keys};
+
+/// A pack is sealed when it has reached this length: small enough to rewrite or to move, large enough to be few.
+const PACK_BYTES: u64 = 128 << 20;
+
+/// A pack is sealed when it has so many records, which bounds its footer in memory.
+const PACK_RECORDS_MAX: usize = 1 << 16;
+
+/// Left free on the disk, so that the log and the index can always finish what was begun.
+const RESERVE_BYTES: u64 = 16 << 20;
+
+/// Pack files kept open for reading.
+const OPEN_FILES_MAX: std::num::NonZeroUsize = std::num::NonZeroUsize::new(64).expect("64 is not 0");
+
+/// Where a leaf lives.
+#[derive(Debug)]
+pub struct LeafConfig {
+    /// Its name within its stack, under which the log records how far it is durable.
+    pub name: String,
+    /// The directory of its packs.
+    pub dir: PathBuf,
+    /// The file layer.
+    pub disk: Arc<dyn Disk>,
+    /// The index that holds its entries.
+    pub index: SharedIndex,
+    /// The family of the index that belongs to it.
+    pub family: Family,
+}
+
+/// A directory of packs. See the module.
+#[derive(Debug, Clone)]
+pub struct BlobsFile {
+    inner: Arc<Inner>,
+}
+
+/// How much of the packs must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relied {
+    /// What the index holds; for a start.
+    Index,
+    /// Up to here, by the log, and what the index holds.
+    UpTo(Cursor),
+    /// Nobody knows; for rebuilding the log. At most its last record may be torn, and is kept aside.
+    Unknown,
+}
+
+/// What `open` found that a person should know.
+#[derive(Debug, Default)]
+pub struct OpenReport {
+    /// Stretches of packs that should hold records and don't.
+    pub damage: Vec<Damage>,
+    /// Bytes cut from the end of the last pack: a write that a crash interrupted.
+    pub torn_bytes: u64,
+    /// Entries of the index whose packs are missing or too short; they are marked bad.
+    pub lost_blobs: u64,
+    /// Records found behind the indexed end and added to the index.
+    pub records_added: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: LeafConfig,
+    state: Mutex<State>,
+    /// Held by the one flush that runs.
+    flushing: Mutex<()>,
+    files: Mutex<LruCache<u64, Arc<dyn DiskFile>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    appender: Appender,
+    /// Entries whose bytes are not synced yet.
+    pending: HashMap<BlobId, Entry>,
+    /// Entries whose bytes are being synced, or wait for the index.
+    flushing: HashMap<BlobId, Entry>,
+    /// Readable length of every pack.
+    packs: BTreeMap<u64, u64>,
+    totals: Totals,
+    /// What a failed sync falls back to.
+    durable_totals: Totals,
+    unflushed_bytes: u64,
+    /// Set when even the way back from a failed sync failed; everything is refused from then on.
+    is_broken: bool,
+}
+
+/// Sums over a leaf, kept with how far it is indexed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    blobs: u64,
+    blob_bytes: u64,
+    dead_bytes: u64,
+    records: u64,
+    bad_blobs: u64,
+}
+
+impl Totals {
+    fn encode(&self, indexed: Cursor) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.varint(indexed.pack).varint(indexed.offset);
+        w.varint(self.blobs).varint(self.blob_bytes).varint(self.dead_bytes).varint(self.records);
+        w.varint(self.bad_blobs);
+        w.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<(Cursor, Self), DecodeError> {
+        let mut r = Reader::new(bytes);
+        let indexed = Cursor { pack: r.varint("pack")?, offset: r.varint("offset")? };
+        let totals = Self {
+            blobs: r.varint("blobs")?,
+            blob_bytes: r.varint("blob bytes")?,
+            dead_bytes: r.varint("dead bytes")?,
+            records: r.varint("records")?,
+            bad_blobs: r.varint("bad blobs")?,
+        };
+        r.end()?;
+        Ok((indexed, totals))
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held left the maps whole: every change of them is a single insert or take.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.config.dir.join(pack::file_name(number))
+    }
+
+    /// A pack file, opened if it isn't open.
+    fn file(&self, number: u64) -> Result<Arc<dyn DiskFile>, StoreError> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = files.get(&number) {
+            return Ok(file.clone());
+        }
+        let path = self.path(number);
+        let file = self.config.disk.open(&path).map_err(|source| StoreError::io(path.display(), source))?;
+        files.put(number, file.clone());
+        Ok(file)
+    }
+
+    /// The entries of these blobs, bad ones included: pending first, then the index.
+    fn entries(&self, state: &State, ids: &[BlobId]) -> Result<Vec<Option<Entry>>, StoreError> {
+        let waiting = |id| state.pending.get(id).or_else(|| state.flushing.get(id)).copied();
+        let mut entries: Vec<Option<Entry>> = ids.iter().map(waiting).collect();
+        let unknown: Vec<usize> = (0..ids.len()).filter(|at| entries[*at].is_none()).collect();
+        let keys: Vec<&[u8; 20]> = unknown.iter().map(|at| ids[*at].as_bytes()).collect();
+        let found = self.config.index.multi_get(self.config.family, &keys)?;
+        for (at, value) in unknown.into_iter().zip(found) {
+            entries[at] =
+                value.as_deref().map(Entry::decode).transpose().map_err(IndexError::value("a blob's entry"))?;
+        }
+        Ok(entries)
+    }
+
+    fn find(&self, ids: &[BlobId]) -> Result<Vec<Presence>, StoreError> {
+        let presence = |entry: Option<Entry>| match entry {
+            Some(Entry { is_bad: false, digest, len, cursor, .. }) => {
+                Presence::Have(Found { digest, len, place: cursor.pack << 32 | cursor.offset })
+            }
+            _ => Presence::Missing,
+        };
+        let entries = self.entries(&self.state(), ids)?;
+        Ok(entries.into_iter().map(presence).collect())
+    }
+
+    fn stats(&self) -> StoreStats {
+        let state = self.state();
+        let Totals { blobs, blob_bytes, dead_bytes, records, bad_blobs } = state.totals;
+        StoreStats { blobs, blob_bytes, dead_bytes, records, bad_blobs, stored_bytes: state.packs.values().sum() }
+    }
+}
+
+impl BlobsFile {
+    /// Opens a directory of packs, made if it is missing, and brings the index up to its end. Only bytes behind
+    /// what is relied on may be cut. `bad` names the records marked bad.
+    pub fn open(config: LeafConfig, relied: Relied, bad: &[Cursor]) -> Result<(Self, OpenReport), StoreError> {
+        let inner = Inner {
+            config,
+            state: Mutex::default(),
+            flushing: Mutex::default(),
+            files: Mutex::new(LruCache::new(OPEN_FILES_MAX)),
+        };
+        let report = inner.catch_up(relied, bad)?;
+        Ok((Self { inner: Arc::new(inner) }, report))
+    }
+
+    /// Whether a directory holds any pack.
+    pub fn holds_packs(disk: &dyn Disk, dir: &Path) -> Result<bool, StoreError> {
+        match disk.list(dir) {
+            Ok(files) => Ok(files.iter().any(|(name, _)| pack::parse_file_name(name).is_some())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io(dir.display(), error)),
+        }
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> T {
+        let inner = self.inner.clone();
+        blocking(move || work(&inner)).await
+    }
+
+    /// The indexed end and the totals of a leaf.
+    fn load_state(config: &LeafConfig) -> Result<(Cursor, Totals), StoreError> {
+        match config.index.get(Family::State, &keys::leaf(&config.name))? {
+            Some(bytes) => Ok(Totals::decode(&bytes).map_err(IndexError::value("a leaf's state"))?),
+            None => Ok((Cursor { pack: 0, offset: 0 }, Totals::default())),
+        }
+    }
+}
+
+impl fmt::Display for BlobsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "blobsfile:{}", self.inner.config.dir.display())
+    }
+}
+
+#[async_trait]
+impl BlobStore for BlobsFile {
+    async fn put(&self, bundle: Bundle, label: Bytes) -> Result<Put, StoreError> {
+        self.run(move |inner| inner.append(&bundle, &label)).await
+    }
+
+    async fn find(&self, ids: &[BlobId]) -> Result<Vec<Presence>, StoreError> {
+        let ids = ids.to_vec();
+        self.run(move |inner| inner.find(&ids)).await
+    }
+
+    async fn get(&self, id: &BlobId) -> Result<Option<Stored>, StoreError> {
+        let id = *id;
+        self.run(move |inner| inner.read(&id)).await
+    }
+
+    async fn flush(&self) -> Result<Vec<Durable>, StoreError> {
+        self.run(|inner| inner.flush().map(|durable| vec![durable])).await
+    }
+
+    async fn enumerate(&self, after: Option<Cursor>, max: usize) -> Result<Vec<Item>, StoreError> {
+        self.run(move |inner| inner.enumerate(after, max)).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
+        Ok(self.run(Inner::stats).await)
+    }
+}

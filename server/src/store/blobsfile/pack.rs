@@ -1,0 +1,193 @@
+//! Packs: append-only files of records, with a header and, once sealed, a footer.
+//!
+//! # Format (version 1), numbers little endian
+//! Header, 24 bytes: magic `DataDBpk` (8), version (4), the pack's number (8), BLAKE3 (its first 4 bytes) of those.
+//! Then records, one after the other (see [`super::record`]). A sealed pack ends in a footer: magic `DataDBft` (8), per
+//! record its offset (8) and its whole head; then number of records (4), length of the footer up to here (8), BLAKE3 (its
+//! first 16 bytes) of all of that, and magic `DataDBnd` (8). The footer holds nothing that the records don't: whoever
+//! finds it damaged reads the records instead. Names are `%016x.pack` of the number, which is never used again.
+//! A pack of a newer version is refused.
+
+use std::{io, path::Path, sync::Arc};
+
+use bytes::Bytes;
+
+use super::record::{self, FIXED_BYTES, Head, RecordError};
+use crate::store::{StoreError, disk::DiskFile};
+
+/// Bytes before the first record.
+pub const HEADER_BYTES: u64 = 24;
+
+const VERSION: u32 = 1;
+const HEADER_MAGIC: &[u8; 8] = b"DataDBpk";
+const FOOTER_MAGIC: &[u8; 8] = b"DataDBft";
+const END_MAGIC: &[u8; 8] = b"DataDBnd";
+const TAIL_BYTES: u64 = 4 + 8 + 16 + 8;
+
+/// No footer is longer: the heads of the most and largest records a pack may have.
+const FOOTER_BYTES_MAX: u64 = 256 << 20;
+
+/// How much is read at once when looking for the next magic.
+const SEARCH_BYTES: usize = 256 << 10;
+
+/// The file name of a pack.
+pub fn file_name(number: u64) -> String {
+    format!("{number:016x}.pack")
+}
+
+/// The number of a pack by its file name.
+pub fn parse_file_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".pack")?;
+    let number = u64::from_str_radix(digits, 16).ok()?;
+    (file_name(number) == name).then_some(number)
+}
+
+/// The header of pack `number`.
+pub fn header(number: u64) -> Vec<u8> {
+    let mut header = [&HEADER_MAGIC[..], &VERSION.to_le_bytes(), &number.to_le_bytes()].concat();
+    let sum = blake3::hash(&header);
+    header.extend_from_slice(&sum.as_bytes()[..4]);
+    header
+}
+
+/// Whether the header is intact; a newer version is an error.
+pub fn check_header(file: &dyn DiskFile, path: &Path, number: u64) -> Result<bool, StoreError> {
+    let io = |source| StoreError::io(path.display(), source);
+    let mut found = [0; HEADER_BYTES as usize];
+    let read = file.read_at(&mut found, 0).map_err(io)?;
+    if read == found.len() && found[..8] == HEADER_MAGIC[..] {
+        let version = u32::from_le_bytes(found[8..12].try_into().expect("four bytes"));
+        let is_intact = blake3::hash(&found[..20]).as_bytes()[..4] == found[20..];
+        if is_intact && version > VERSION {
+            return Err(StoreError::Newer { place: path.display().to_string(), version });
+        }
+    }
+    Ok(found[..read] == header(number)[..])
+}
+
+/// The footer of these records.
+pub fn footer(records: &[(u64, Head)]) -> Vec<u8> {
+    let mut footer = FOOTER_MAGIC.to_vec();
+    for (offset, head) in records {
+        footer.extend_from_slice(&offset.to_le_bytes());
+        footer.extend_from_slice(head.bytes());
+    }
+    let count = u32::try_from(records.len()).expect("a pack has at most PACK_RECORDS_MAX records");
+    let len = footer.len() as u64;
+    footer.extend_from_slice(&count.to_le_bytes());
+    footer.extend_from_slice(&len.to_le_bytes());
+    let sum = blake3::hash(&footer);
+    footer.extend_from_slice(&sum.as_bytes()[..16]);
+    footer.extend_from_slice(END_MAGIC);
+    footer
+}
+
+/// Reads the footer: offsets and heads of all records, and where the footer starts. `None` if there is none, or if it
+/// is damaged.
+pub fn read_footer(file: &dyn DiskFile) -> io::Result<Option<(Vec<(u64, Head)>, u64)>> {
+    let size = file.size()?;
+    let Some(tail_at) = size.checked_sub(TAIL_BYTES) else { return Ok(None) };
+    let mut tail = [0; TAIL_BYTES as usize];
+    if file.read_at(&mut tail, tail_at)? < tail.len() || tail[28..] != END_MAGIC[..] {
+        return Ok(None);
+    }
+    let count = u32::from_le_bytes(tail[..4].try_into().expect("four bytes"));
+    let len = u64::from_le_bytes(tail[4..12].try_into().expect("eight bytes"));
+    if len > FOOTER_BYTES_MAX.min(tail_at) {
+        return Ok(None);
+    }
+    let start = tail_at - len;
+    let mut bytes = vec![0; len as usize];
+    if file.read_at(&mut bytes, start)? < bytes.len() {
+        return Ok(None);
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes).update(&tail[..12]);
+    if hasher.finalize().as_bytes()[..16] != tail[12..28] || !bytes.starts_with(FOOTER_MAGIC) {
+        return Ok(None);
+    }
+    let records = parse_footer(Bytes::from(bytes).slice(FOOTER_MAGIC.len()..));
+    Ok(records.filter(|records| records.len() == count as usize).map(|records| (records, start)))
+}
+
+fn parse_footer(mut bytes: Bytes) -> Option<Vec<(u64, Head)>> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let offset = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+        let len = Head::declared_len(&bytes[8..]).ok()?;
+        let head = bytes.get(8..8 + len)?;
+        records.push((offset, Head::decode(bytes.slice_ref(head)).ok()?));
+        bytes = bytes.split_off(8 + len);
+    }
+    Some(records)
+}
+
+/// Reads exactly this many bytes, or says that the record is cut short.
+fn read_exactly(file: &dyn DiskFile, offset: u64, len: usize) -> io::Result<Result<Bytes, RecordError>> {
+    let mut bytes = vec![0; len];
+    let read = file.read_at(&mut bytes, offset)?;
+    Ok(if read == len { Ok(bytes.into()) } else { Err(RecordError::Short) })
+}
+
+/// Reads the head of the record at an offset.
+pub fn read_head(file: &dyn DiskFile, offset: u64) -> io::Result<Result<Head, RecordError>> {
+    let mut fixed = [0; FIXED_BYTES];
+    let read = file.read_at(&mut fixed, offset)?;
+    let len = match Head::declared_len(&fixed[..read]) {
+        Ok(len) => len,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(read_exactly(file, offset, len)?.and_then(Head::decode))
+}
+
+/// Reads the data behind a head.
+pub fn read_data(file: &dyn DiskFile, offset: u64, head: &Head) -> io::Result<Result<Bytes, RecordError>> {
+    let len = head.record_len() as usize - head.bytes().len();
+    read_exactly(file, offset + head.bytes().len() as u64, len)
+}
+
+/// Whether a footer starts at an offset.
+pub fn is_footer(file: &dyn DiskFile, offset: u64) -> io::Result<bool> {
+    let mut magic = [0; 8];
+    Ok(file.read_at(&mut magic, offset)? == magic.len() && magic == *FOOTER_MAGIC)
+}
+
+/// The offset of the next record's magic at or after `from`, before `end`.
+pub fn find_magic(file: &dyn DiskFile, from: u64, end: u64) -> io::Result<Option<u64>> {
+    let mut at = from;
+    let mut buf = vec![0; SEARCH_BYTES];
+    while at < end {
+        let want = SEARCH_BYTES.min((end - at) as usize);
+        let read = file.read_at(&mut buf[..want], at)?;
+        if let Some(found) = buf[..read].windows(8).position(|window| window == record::MAGIC) {
+            return Ok(Some(at + found as u64));
+        }
+        if read < want || at + read as u64 >= end {
+            return Ok(None);
+        }
+        at += read as u64 - 7;
+    }
+    Ok(None)
+}
+
+/// An open pack file and its number.
+#[derive(Clone, Debug)]
+pub struct PackFile {
+    /// Its number.
+    pub number: u64,
+    /// The file.
+    pub file: Arc<dyn DiskFile>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_tells_its_number_and_no_other_name_does() {
+        assert_eq!(parse_file_name(&file_name(0x1f)), Some(0x1f));
+        for other in ["1f.pack", "000000000000001F.pack", "000000000000001f.pack.new", "pack", ""] {
+            assert_eq!(parse_file_name(other), None, "{other}");
+        }
+    }
+}

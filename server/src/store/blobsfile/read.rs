@@ -1,0 +1,110 @@
+//! Reading: one record by a blob's entry, verified; and all records in append order.
+
+use bytes::Bytes;
+use datadb::{BlobId, Bundle};
+
+use super::{
+    Inner,
+    entry::Entry,
+    pack,
+    record::{Head, RecordError},
+    scan::{Scan, Step},
+};
+use crate::{
+    db::{Family, keys},
+    store::{Cursor, Damage, Item, StoreError, Stored},
+};
+
+impl Inner {
+    /// The bundle that holds a blob. A copy that is damaged is marked bad.
+    pub(super) fn read(&self, id: &BlobId) -> Result<Option<Stored>, StoreError> {
+        let entry = self.entries(&self.state(), std::slice::from_ref(id))?.remove(0);
+        let Some(entry) = entry.filter(|entry| !entry.is_bad) else { return Ok(None) };
+        let what = match self.read_record(&entry) {
+            Ok(Ok((head, bundle))) if head.refs().nth(entry.position as usize).is_some_and(|blob| blob.id == *id) => {
+                return Ok(Some(Stored { bundle, label: head.label() }));
+            }
+            Ok(Ok(_)) => "another record lies there".to_owned(),
+            Ok(Err(damage)) => damage.to_string(),
+            Err(StoreError::Io { source, .. }) => source.to_string(),
+            Err(other) => return Err(other),
+        };
+        self.mark_bad(entry.cursor, id)?;
+        Err(StoreError::Damaged { id: *id, leaf: self.config.name.clone(), cursor: entry.cursor, what })
+    }
+
+    fn read_record(&self, entry: &Entry) -> Result<Result<(Head, Bundle), RecordError>, StoreError> {
+        let Cursor { pack, offset } = entry.cursor;
+        let file = self.file(pack)?;
+        let mut bytes = vec![0; usize::try_from(entry.record_len).unwrap_or(usize::MAX)];
+        let read =
+            file.read_at(&mut bytes, offset).map_err(|source| StoreError::io(self.path(pack).display(), source))?;
+        if read < bytes.len() {
+            return Ok(Err(RecordError::Short));
+        }
+        let mut bytes = Bytes::from(bytes);
+        Ok(Head::declared_len(&bytes).and_then(|len| {
+            if len > bytes.len() {
+                return Err(RecordError::Head);
+            }
+            let data = bytes.split_off(len);
+            let head = Head::decode(bytes)?;
+            let bundle = head.clone().into_bundle(data)?;
+            Ok((head, bundle))
+        }))
+    }
+
+    /// Marks the blobs of a record bad: those its head names if it can still be read, else the one that was asked for.
+    fn mark_bad(&self, cursor: Cursor, asked: &BlobId) -> Result<(), StoreError> {
+        let head = self.file(cursor.pack).ok().and_then(|file| pack::read_head(&*file, cursor.offset).ok()?.ok());
+        let mut ids: Vec<BlobId> = head.map(|head| head.refs().map(|blob| blob.id).collect()).unwrap_or_default();
+        if !ids.contains(asked) {
+            ids.push(*asked);
+        }
+        let mut state = self.state();
+        let entries = self.entries(&state, &ids)?;
+        let mut batch = self.config.index.batch();
+        for (id, entry) in ids.iter().zip(entries) {
+            let Some(mut entry) = entry.filter(|entry| !entry.is_bad && entry.cursor == cursor) else { continue };
+            entry.is_bad = true;
+            state.totals.bad_blobs += 1;
+            state.durable_totals.bad_blobs += 1;
+            if state.pending.remove(id).is_none() {
+                state.flushing.remove(id);
+            }
+            batch.put(self.config.family, id.as_bytes(), &entry.encode());
+        }
+        Ok(self.config.index.write(batch)?)
+    }
+
+    /// The records after a cursor, in append order.
+    pub(super) fn enumerate(&self, after: Option<Cursor>, max: usize) -> Result<Vec<Item>, StoreError> {
+        let first = after.map_or(0, |cursor| cursor.pack);
+        let packs: Vec<(u64, u64)> = self.state().packs.range(first..).map(|(pack, len)| (*pack, *len)).collect();
+        let mut items = Vec::new();
+        for (number, len) in packs {
+            let start = after.filter(|cursor| cursor.pack == number).map(|cursor| cursor.offset);
+            let file = self.file(number)?;
+            let io = |source| StoreError::io(self.path(number).display(), source);
+            let is_sealed = self.config.index.get(Family::State, &keys::pack(&self.config.name, number))?.is_some();
+            let mut scan = Scan::after(&*file, start, len, is_sealed).map_err(io)?;
+            while items.len() < max {
+                let Some(step) = scan.next_step().map_err(io)? else { break };
+                items.push(match step {
+                    Step::Record { offset, head } => Item::Record {
+                        cursor: Cursor { pack: number, offset },
+                        refs: head.refs().collect(),
+                        label: head.label(),
+                    },
+                    Step::Damage { offset, bytes } => {
+                        Item::Damage(Damage { cursor: Cursor { pack: number, offset }, bytes })
+                    }
+                });
+            }
+            if items.len() >= max {
+                break;
+            }
+        }
+        Ok(items)
+    }
+}

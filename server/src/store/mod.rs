@@ -1,0 +1,256 @@
+//! Where bundles are kept: the one trait, and the backends behind it.
+//!
+//! # What every store promises (the conformance suite has a test for each)
+//! 1. **Atomic.** A bundle that was put is there whole or not at all, whatever happens meanwhile.
+//! 2. **Durable after `flush`.** What was put before `flush` was called survives a power cut once it has returned `Ok`.
+//!    After an `Err` nothing that was put since the last good `flush` is trusted: it counts as missing again.
+//! 3. **Same id, same bytes.** The first bytes put under an id stay; others are answered `Conflict` and not stored.
+//! 4. **Verified reads.** `get` returns bytes that are what was put, or an error that names the blob; never other bytes.
+//! 5. **Absence is a value.** A blob that is not there is `None` or `Missing`. "A side is down, so I can't know" is
+//!    `Unknown`, never one of the two.
+//! 6. **Append order.** `enumerate` gives every record once, in the order in which they were put, and can go on from any
+//!    cursor that it gave out, also after a restart.
+//! 7. **Labels travel.** The label of a record comes back unchanged from `get` and `enumerate`.
+//!
+//! Every call runs to its end even where its caller goes away. Removing is not part of this trait: only garbage
+//! collection may hold that power.
+
+pub mod blobsfile;
+pub mod disk;
+pub mod memory;
+
+use std::{fmt, io, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use datadb::{BlobId, BlobRef, Bundle, Digest, Kind};
+use thiserror::Error;
+
+/// A blob store. See the module for what it promises.
+#[async_trait]
+pub trait BlobStore: fmt::Debug + fmt::Display + Send + Sync {
+    /// Stores a bundle whose blobs the caller has verified. Blobs that are known already become dead bytes; a bundle
+    /// without any new blob is not stored at all. `label` is opaque and comes back as it is.
+    async fn put(&self, bundle: Bundle, label: Bytes) -> Result<Put, StoreError>;
+
+    /// Tells for each id whether it is there, in the order of the ids.
+    async fn find(&self, ids: &[BlobId]) -> Result<Vec<Presence>, StoreError>;
+
+    /// Gives a bundle that holds the blob, as it is stored; `None` if the blob is not there.
+    async fn get(&self, id: &BlobId) -> Result<Option<Stored>, StoreError>;
+
+    /// Makes everything durable that was put before this call, and tells how far each leaf now reaches.
+    async fn flush(&self) -> Result<Vec<Durable>, StoreError>;
+
+    /// The next `max` records at most after a cursor (`None`: from the front), in append order.
+    async fn enumerate(&self, after: Option<Cursor>, max: usize) -> Result<Vec<Item>, StoreError>;
+
+    /// Counts and sizes.
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
+}
+
+/// What became of each blob of a bundle, in the order of its table, and how much waits for a `flush`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// Per blob.
+    pub outcomes: Vec<Outcome>,
+    /// Where its record lies in the enumeration; `None` if nothing was new and nothing was stored.
+    pub cursor: Option<Cursor>,
+    /// Stored bytes that are not durable yet.
+    pub unflushed_bytes: u64,
+    /// Blobs whose entries wait in memory for a `flush`.
+    pub unflushed_blobs: usize,
+}
+
+/// What became of one blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there now.
+    New,
+    /// It was there before.
+    Known,
+    /// Its id belongs to other bytes; it was not stored.
+    Conflict,
+}
+
+/// Whether a blob is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is there.
+    Have(Found),
+    /// It is not there, or only as a copy that failed verification.
+    Missing,
+    /// A side that might have it can't be asked now.
+    Unknown,
+}
+
+/// A blob that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// BLAKE3 of its bytes.
+    pub digest: Digest,
+    /// Plain length in bytes.
+    pub len: u32,
+    /// Reading in ascending order reads forwards. Equal places are one bundle, as long as the process lives.
+    pub place: u64,
+}
+
+/// A bundle as it is stored, with its label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The bundle; its table holds the blob that was asked for.
+    pub bundle: Bundle,
+    /// The label it was put with.
+    pub label: Bytes,
+}
+
+/// A place in the enumeration. Ordered as the records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    /// Number of the pack.
+    pub pack: u64,
+    /// Offset of the record in it.
+    pub offset: u64,
+}
+
+/// What an enumeration meets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A record.
+    Record {
+        /// Where it is.
+        cursor: Cursor,
+        /// The blobs in its bundle.
+        refs: Vec<BlobRef>,
+        /// Its label.
+        label: Bytes,
+    },
+    /// Bytes that are no record any more.
+    Damage(Damage),
+}
+
+/// A stretch of a pack that holds no readable record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where it starts.
+    pub cursor: Cursor,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// How far a leaf is durable: everything before `end` has reached the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// The leaf's name within its stack.
+    pub leaf: String,
+    /// End of the last durable record.
+    pub end: Cursor,
+}
+
+/// Counts and sizes of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Distinct blobs.
+    pub blobs: u64,
+    /// Their plain lengths added up.
+    pub blob_bytes: u64,
+    /// Plain bytes stored more than once.
+    pub dead_bytes: u64,
+    /// Records written.
+    pub records: u64,
+    /// Bytes on the medium.
+    pub stored_bytes: u64,
+    /// Blobs whose only copy failed verification.
+    pub bad_blobs: u64,
+}
+
+/// What can go wrong in a store.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A stored copy is not what was put. It is marked bad: from now on it counts as missing.
+    #[error("blob {id} is damaged in pack {pack:016x} of {leaf} at {offset}: {what}", pack = cursor.pack, offset = cursor.offset)]
+    Damaged {
+        /// The blob that was asked for.
+        id: BlobId,
+        /// The leaf's name within its stack.
+        leaf: String,
+        /// The record.
+        cursor: Cursor,
+        /// What failed.
+        what: String,
+    },
+    /// The medium is (nearly) full.
+    #[error("no space left in {place}: free some, then run the same command again")]
+    Full {
+        /// Where.
+        place: String,
+    },
+    /// Written data could not be made durable, and is not trusted any more.
+    #[error("could not make {place} durable, what was written since the last commit counts as missing: {source}")]
+    NotDurable {
+        /// Which file.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data on disk contradicts itself or the index.
+    #[error("{place}: {what}")]
+    Inconsistent {
+        /// Which file.
+        place: String,
+        /// What is wrong, and the way out.
+        what: String,
+    },
+    /// Written by a newer version.
+    #[error("{place} has format version {version}, which this version does not know: use a newer datadb-server")]
+    Newer {
+        /// Which file.
+        place: String,
+        /// The version found.
+        version: u32,
+    },
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] crate::db::IndexError),
+    /// The file system failed.
+    #[error("{place}: {source}")]
+    Io {
+        /// Which file.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// Wraps what the file system said about a place; "no space" becomes `Full`.
+    pub fn io(place: impl fmt::Display, source: io::Error) -> Self {
+        let place = place.to_string();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { place },
+            _ => Self::Io { place, source },
+        }
+    }
+
+    /// What to do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Damaged { .. } => Kind::Damaged,
+            Self::Full { .. } => Kind::Full,
+            Self::NotDurable { .. } | Self::Io { .. } | Self::Inconsistent { .. } => Kind::Internal,
+            Self::Newer { .. } => Kind::Unsupported,
+            Self::Index(error) => error.kind(),
+        }
+    }
+}
+
+/// Runs blocking work (disk, index, hashing) off the async workers. It runs to its end even if the caller goes away.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+/// A store that several parts hold.
+pub type SharedStore = Arc<dyn BlobStore>;
