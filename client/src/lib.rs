@@ -1,1 +1,15 @@
 //! The client of DataDB: walks, chunks, hashes, compresses and streams; and brings everything back.
+//!
+//! `walk -> pipeline (read, ask, bundle, upload, assemble, objects) -> commit` is a snapshot, `restore` the way back;
+//! `connection` is all that knows the API, and what the other edges (FUSE, scheduler) use.
+
+pub mod cache;
+pub mod chunker;
+pub mod cli;
+pub mod clock;
+pub mod connection;
+pub mod exit;
+pub mod pipeline;
+pub mod report;
+pub mod restore;
+pub mod walk;

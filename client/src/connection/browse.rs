@@ -1,0 +1,235 @@
+//! Finding, walking and reading backups.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use datadb::{
+    Backup, BlobId, Bundle, Fault, Kind, Meta, ObjectKey, TreePath, api,
+    backup::BackupSpec,
+    object::Chunk,
+    wire::{pack_ids, unpack_ids},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use super::{Connection, fault, nonsense};
+
+/// Which backups to look among; empty fields let everything through.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Exact host name.
+    pub host: Option<String>,
+    /// Exact path of the backups.
+    pub path: Option<Vec<u8>>,
+}
+
+impl From<&Filter> for api::BackupFilter {
+    fn from(filter: &Filter) -> Self {
+        Self { host: filter.host.clone().unwrap_or_default(), path: filter.path.clone().unwrap_or_default().into() }
+    }
+}
+
+/// A directory's entries, page by page, in the order of the tree.
+#[derive(Debug)]
+pub struct Listing(tonic::Streaming<api::ListDirectoryReply>);
+
+impl Listing {
+    /// The next page of depths and metas; `None` at the end.
+    pub async fn page(&mut self) -> Result<Option<Vec<(u32, Meta)>>, Fault> {
+        let Some(reply) = self.0.message().await.map_err(fault)? else { return Ok(None) };
+        let entry = |entry: api::Entry| {
+            let meta = entry.meta.ok_or_else(|| nonsense("an entry without a meta"))?;
+            Ok((entry.depth, Meta::try_from(meta)?))
+        };
+        reply.entries.into_iter().map(entry).collect::<Result<_, Fault>>().map(Some)
+    }
+}
+
+/// A file's chunks, page by page.
+#[derive(Debug)]
+pub struct Lists {
+    stream: tonic::Streaming<api::ReadListReply>,
+    end: u64,
+}
+
+impl Lists {
+    /// The next chunks; `None` at the end.
+    pub async fn page(&mut self) -> Result<Option<Vec<Chunk>>, Fault> {
+        let Some(reply) = self.stream.message().await.map_err(fault)? else { return Ok(None) };
+        let ids = unpack_ids(&reply.ids)?;
+        if ids.len() != reply.ends.len() {
+            return Err(nonsense("ends and ids differ in number"));
+        }
+        let chunk = |(end, id): (&u64, BlobId)| {
+            let len = end.checked_sub(self.end).filter(|len| *len > 0).ok_or_else(|| nonsense("ends do not grow"))?;
+            self.end = *end;
+            Ok(Chunk { len, blob: (id != BlobId::HOLE).then_some(id) })
+        };
+        reply.ends.iter().zip(ids).map(chunk).collect::<Result<_, Fault>>().map(Some)
+    }
+}
+
+impl Connection {
+    /// All backups that the filter lets through, each handed on as it comes: oldest first within a snapshot, snapshots
+    /// by host and path.
+    pub async fn list_backups(
+        &self,
+        filter: &Filter,
+        mut each: impl FnMut(Backup) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let request = api::ListBackupsRequest { filter: Some(filter.into()) };
+        let mut replies = self.browse().list_backups(request).await.map_err(fault)?.into_inner();
+        while let Some(reply) = replies.message().await.map_err(fault)? {
+            reply.backups.into_iter().try_for_each(|backup| each(Backup::try_from(backup)?))?;
+        }
+        Ok(())
+    }
+
+    /// Finds one backup, and the meta of one path in it. `now` and `zone` are for times as people write them.
+    pub async fn resolve(
+        &self,
+        spec: &BackupSpec,
+        filter: &Filter,
+        path: &TreePath,
+        now: i64,
+        zone: &jiff::tz::TimeZone,
+    ) -> Result<(Backup, Meta), Fault> {
+        use api::resolve_request::Backup as Wanted;
+        let backup = match spec {
+            BackupSpec::Prefix(prefix) => Wanted::Prefix(prefix.clone()),
+            BackupSpec::Latest(n) => Wanted::Latest(*n),
+            BackupSpec::NameAtTime { name, time } => {
+                let time = datadb::clock::parse_time(time, now, zone)
+                    .map_err(|error| Fault::new(Kind::Invalid, error.to_string()))?;
+                Wanted::Named(api::NameAtTime { name: name.clone().into(), time })
+            }
+        };
+        let path = Bytes::copy_from_slice(path.as_bytes());
+        let request = api::ResolveRequest { backup: Some(backup), filter: Some(filter.into()), path };
+        let reply = self.browse().resolve(request).await.map_err(fault)?.into_inner();
+        let backup = reply.backup.ok_or_else(|| nonsense("no backup"))?;
+        let meta = reply.meta.ok_or_else(|| nonsense("no meta"))?;
+        Ok((Backup::try_from(backup)?, Meta::try_from(meta)?))
+    }
+
+    /// Lists a directory's set; recursively, each directory is followed by its own entries.
+    pub async fn list_directory(&self, set: &ObjectKey, recursive: bool) -> Result<Listing, Fault> {
+        let set = Bytes::copy_from_slice(set.as_bytes());
+        let request = api::ListDirectoryRequest { set, recursive, after: Bytes::new() };
+        Ok(Listing(self.browse().list_directory(request).await.map_err(fault)?.into_inner()))
+    }
+
+    /// Reads a file's list.
+    pub async fn read_list(&self, list: &ObjectKey) -> Result<Lists, Fault> {
+        let request = api::ReadListRequest { list: Bytes::copy_from_slice(list.as_bytes()), offset: 0 };
+        Ok(Lists { stream: self.browse().read_list(request).await.map_err(fault)?.into_inner(), end: 0 })
+    }
+
+    /// Starts a stream of downloads. Must be called within a runtime.
+    pub fn downloads(&self) -> Downloads {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let waiting = Arc::new(Mutex::new(VecDeque::new()));
+        tokio::spawn(deliver(self.browse(), receiver, Arc::clone(&waiting)));
+        Downloads { requests, waiting }
+    }
+}
+
+/// A part of the answer to one download request.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Holds at least one of the blobs asked for; not verified yet.
+    Bundle(Bundle),
+    /// These are not there.
+    Missing(Vec<BlobId>),
+    /// The only copies of these failed verification.
+    Damaged(Vec<BlobId>),
+}
+
+type Waiting = Arc<Mutex<VecDeque<mpsc::Sender<Result<Delivery, Fault>>>>>;
+
+/// A stream of downloads. The caller bounds how many requests are in flight.
+#[derive(Debug)]
+pub struct Downloads {
+    requests: mpsc::UnboundedSender<api::DownloadRequest>,
+    waiting: Waiting,
+}
+
+/// The answer to one request; it ends when everything asked for has come or was named.
+#[derive(Debug)]
+pub struct Download(mpsc::Receiver<Result<Delivery, Fault>>);
+
+impl Downloads {
+    /// Asks for blobs, at most `limits::QUESTION_REFS_MAX` of them.
+    pub fn request(&self, ids: &[BlobId]) -> Download {
+        let (sender, receiver) = mpsc::channel(4);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push_back(sender);
+        if self.requests.send(api::DownloadRequest { ids: pack_ids(ids) }).is_err() {
+            waiting.pop_back();
+        }
+        Download(receiver)
+    }
+}
+
+impl Download {
+    /// The next part, from a thread that may block. After a broken connection, an error; `None` at the end.
+    pub fn next(&mut self) -> Option<Result<Delivery, Fault>> {
+        self.0.blocking_recv()
+    }
+}
+
+async fn deliver(
+    mut client: api::browse_client::BrowseClient<tonic::transport::Channel>,
+    requests: mpsc::UnboundedReceiver<api::DownloadRequest>,
+    waiting: Waiting,
+) {
+    let end = match client.download(UnboundedReceiverStream::new(requests)).await {
+        Err(status) => fault(status),
+        Ok(response) => {
+            let mut replies = response.into_inner();
+            loop {
+                match replies.message().await {
+                    Ok(Some(reply)) => {
+                        if let Err(fault) = hand_over(reply, &waiting).await {
+                            break fault;
+                        }
+                    }
+                    Ok(None) => break Fault::new(Kind::Unavailable, "the server ended the download"),
+                    Err(status) => break fault(status),
+                }
+            }
+        }
+    };
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some(sender) = next else { return };
+        drop(sender.send(Err(end.clone())).await);
+    }
+}
+
+async fn hand_over(reply: api::DownloadReply, waiting: &Waiting) -> Result<(), Fault> {
+    let sender = {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = if reply.done { waiting.pop_front() } else { waiting.front().cloned() };
+        first.ok_or_else(|| nonsense("a delivery that nobody asked for"))?
+    };
+    let mut parts = Vec::new();
+    if let Some(bundle) = reply.bundle {
+        let bundle = Bundle::try_from(bundle).map_err(|error| Fault::new(Kind::Damaged, error.to_string()));
+        parts.push(bundle.map(Delivery::Bundle));
+    }
+    if !reply.missing.is_empty() {
+        parts.push(Ok(Delivery::Missing(unpack_ids(&reply.missing)?.collect())));
+    }
+    if !reply.damaged.is_empty() {
+        parts.push(Ok(Delivery::Damaged(unpack_ids(&reply.damaged)?.collect())));
+    }
+    for part in parts {
+        // Nobody listening means that the request was given up: the rest of the stream goes on.
+        drop(sender.send(part).await);
+    }
+    Ok(())
+}

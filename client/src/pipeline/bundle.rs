@@ -1,0 +1,76 @@
+//! Bundling and uploading: full bundles are compressed by several threads and sent in their order.
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use datadb::{Bundle, bundle::BundleBuilder};
+use std::{sync::atomic::Ordering, thread::Scope};
+use tokio::sync::mpsc;
+
+use super::run::{Run, Trouble};
+use crate::{
+    connection::{BundleAck, Bundles},
+    report::{Report, count},
+};
+
+/// zstd's fastest regular level: on a source tree 10% larger than level 3 and a third faster.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Bundles under way that the server did not accept yet, at most: bounds the ids that are remembered.
+pub const BUNDLES_IN_FLIGHT_MAX: u64 = 24;
+
+/// Where full bundles go.
+#[derive(Debug)]
+pub struct Packer {
+    jobs: Sender<(BundleBuilder, Sender<Bundle>)>,
+    order: Sender<Receiver<Bundle>>,
+}
+
+impl Packer {
+    /// Starts `threads` compressors and one sender.
+    pub fn start<'s, 'e: 's>(
+        scope: &'s Scope<'s, 'e>,
+        threads: usize,
+        bundles: Bundles,
+        run: &'e Run,
+        report: &'e Report,
+    ) -> Self {
+        let (jobs, todo) = bounded::<(BundleBuilder, Sender<Bundle>)>(threads);
+        let (order, sealed) = bounded::<Receiver<Bundle>>(2 * threads);
+        for _ in 0..threads {
+            let todo = todo.clone();
+            scope.spawn(move || {
+                for (builder, out) in todo {
+                    // If nobody listens, the run has failed elsewhere.
+                    drop(out.send(builder.seal(ZSTD_LEVEL)));
+                }
+            });
+        }
+        scope.spawn(move || {
+            for bundle in sealed.iter().filter_map(|next| next.recv().ok()) {
+                let Some(bytes) = bundles.send(&bundle) else { return };
+                run.bytes_uploaded.fetch_add(bytes, Ordering::Relaxed);
+                count(&report.counters.wire_bytes, bytes);
+            }
+        });
+        Self { jobs, order }
+    }
+
+    /// Hands over a full bundle; false if the stream broke.
+    pub fn pack(&self, builder: BundleBuilder) -> bool {
+        let (out, sealed) = bounded(1);
+        self.order.send(sealed).is_ok() && self.jobs.send((builder, out)).is_ok()
+    }
+}
+
+/// Counts what the server accepts, until the stream ends.
+pub fn acknowledge(mut acks: mpsc::Receiver<Result<BundleAck, datadb::Fault>>, run: &Run) {
+    while let Some(ack) = acks.blocking_recv() {
+        match ack {
+            Ok(ack) if ack.conflicts.is_empty() => run.ack(ack.blobs_new),
+            Ok(ack) => {
+                let reason = format!("blob {} meanwhile belongs to other bytes", ack.conflicts[0]);
+                return run.fail(Trouble::Again { reason, taken: Vec::new() });
+            }
+            Err(fault) => return run.fail(fault),
+        }
+    }
+}
