@@ -115,7 +115,7 @@ impl Inner {
             let cursor = Cursor { pack: number, offset: 0 };
             progress.report.damage.push(Damage { cursor, bytes: HEADER_BYTES });
         }
-        if let Some((records, _)) = pack::read_footer(&*file).map_err(io)? {
+        if let Some(records) = pack::read_footer(&*file).map_err(io)? {
             for (offset, head) in records.into_iter().filter(|(offset, _)| *offset >= from) {
                 self.add_record(Cursor { pack: number, offset }, &head, bad, progress)?;
             }

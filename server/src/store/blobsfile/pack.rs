@@ -82,9 +82,8 @@ pub fn footer(records: &[(u64, Head)]) -> Vec<u8> {
     footer
 }
 
-/// Reads the footer: offsets and heads of all records, and where the footer starts. `None` if there is none, or if it
-/// is damaged.
-pub fn read_footer(file: &dyn DiskFile) -> io::Result<Option<(Vec<(u64, Head)>, u64)>> {
+/// Reads the footer: offsets and heads of all records. `None` if there is none, or if it is damaged.
+pub fn read_footer(file: &dyn DiskFile) -> io::Result<Option<Vec<(u64, Head)>>> {
     let size = file.size()?;
     let Some(tail_at) = size.checked_sub(TAIL_BYTES) else { return Ok(None) };
     let mut tail = [0; TAIL_BYTES as usize];
@@ -107,7 +106,7 @@ pub fn read_footer(file: &dyn DiskFile) -> io::Result<Option<(Vec<(u64, Head)>, 
         return Ok(None);
     }
     let records = parse_footer(Bytes::from(bytes).slice(FOOTER_MAGIC.len()..));
-    Ok(records.filter(|records| records.len() == count as usize).map(|records| (records, start)))
+    Ok(records.filter(|records| records.len() == count as usize))
 }
 
 fn parse_footer(mut bytes: Bytes) -> Option<Vec<(u64, Head)>> {

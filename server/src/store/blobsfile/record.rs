@@ -217,12 +217,12 @@ mod tests {
         }
 
         #[test]
-        fn every_flipped_bit_is_found(blob in prop::collection::vec(any::<u8>(), 1..200), at in any::<prop::sample::Index>(), bit in 0..8) {
+        fn every_flipped_bit_is_found(blob in prop::collection::vec(any::<u8>(), 1..200), at in any::<prop::sample::Index>(), bit in 0u8..8) {
             let bundle = bundle(&[blob]);
             let head = Head::new(&bundle, b"label");
             let mut bytes = [&head.bytes()[..], &bundle.data()[..]].concat();
             let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1u8 << bit;
             let head_len = head.bytes().len();
             let read = Head::decode(Bytes::copy_from_slice(&bytes[..head_len]))
                 .and_then(|head| head.into_bundle(Bytes::copy_from_slice(&bytes[head_len..])));

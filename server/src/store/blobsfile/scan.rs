@@ -38,7 +38,7 @@ impl<'a> Scan<'a> {
     pub(super) fn after(file: &'a dyn DiskFile, after: Option<u64>, end: u64, is_sealed: bool) -> io::Result<Self> {
         let mut scan = Self::new(file, HEADER_BYTES, end, u64::MAX);
         let footer = if is_sealed { pack::read_footer(file)? } else { None };
-        if let Some((mut records, _)) = footer {
+        if let Some(mut records) = footer {
             records.retain(|(offset, _)| after.is_none_or(|after| *offset > after));
             scan.footer = Some(records.into_iter());
         } else if let Some(after) = after {
