@@ -61,7 +61,7 @@ pub async fn on_interrupt() {
         _ = term.recv() => {}
     }
     INTERRUPT.store(true, Ordering::Relaxed);
-    eprintln!("\ndatadb-client: interrupted; what was uploaded will not be uploaded again");
+    eprintln!("\ndatadb-client: interrupted");
     tokio::select! {
         () = tokio::time::sleep(Duration::from_secs(1)) => {}
         _ = int.recv() => {}

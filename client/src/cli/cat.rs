@@ -108,7 +108,7 @@ impl Out {
     }
 
     fn first(&mut self) -> Result<(), Fault> {
-        let Some((chunks, fetching)) = self.ahead.pop_front() else { return Ok(()) };
+        let Some((chunks, mut fetching)) = self.ahead.pop_front() else { return Ok(()) };
         let mut found: Vec<Option<(datadb::Digest, Vec<u8>)>> = vec![None; chunks.len()];
         let mut trouble = None;
         fetching.drain(|i, result| match result {

@@ -176,7 +176,7 @@ impl Downloads {
 
 impl Download {
     /// The next part, from a thread that may block. After a broken connection, an error; `None` at the end.
-    pub fn next(&mut self) -> Option<Result<Delivery, Fault>> {
+    pub fn part(&mut self) -> Option<Result<Delivery, Fault>> {
         self.0.blocking_recv()
     }
 }

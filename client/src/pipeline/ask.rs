@@ -9,7 +9,7 @@ use super::item::{Item, Items};
 use crate::connection::{Answers, Asking};
 
 /// Plain bytes behind one question, so that what waits for answers is bounded.
-const QUESTION_BYTES: usize = 4 << 20;
+const QUESTION_BYTES: usize = 2 << 20;
 /// Items behind one question.
 const QUESTION_ITEMS: usize = 8192;
 

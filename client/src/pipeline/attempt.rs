@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Questions about chunks under way.
-const QUESTIONS_MAX: usize = 3;
+const QUESTIONS_MAX: usize = 4;
 /// Batches of objects that wait to be sent.
 const OBJECT_BATCHES_MAX: usize = 8;
 /// How often a commit is repeated whose answer got lost.
@@ -76,10 +76,8 @@ pub fn attempt(
         return Err(exit::interrupted().into());
     }
     let backup = commit(handle, &opened.session, request, report, &done)?;
-    if let Some(writer) = writer {
-        if let Err(fault) = writer.finish(repository, backup.key()) {
-            report.line(&format!("the next run will read everything: {fault}"));
-        }
+    if let Some(Err(fault)) = writer.map(|writer| writer.finish(repository, backup.key())) {
+        report.line(&format!("the next run will read everything: {fault}"));
     }
     let (blobs_new, bytes_uploaded) = (get(&run.blobs_new), get(&run.bytes_uploaded));
     Ok(Summary { backup, files_read: done.files_read, blobs_new, bytes_uploaded })

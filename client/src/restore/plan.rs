@@ -274,7 +274,7 @@ impl Planner<'_> {
             let mut window = Window::default();
             window.push(id, 0, ());
             let mut value = Err(String::new());
-            let fetching = window.request(&self.connection.downloads());
+            let mut fetching = window.request(&self.connection.downloads());
             fetching.drain(|(), found| value = found.map(|(_, bytes)| bytes.to_vec()))?;
             match value {
                 Ok(value) => xattr.value = XattrValue::Inline(value),

@@ -64,9 +64,9 @@ pub struct Fetching<T> {
 
 impl<T> Fetching<T> {
     /// Takes everything that comes. `each` gets a piece and either its verified bytes or what is wrong with it.
-    /// A broken connection is an error; the pieces that did not come then are dropped.
-    pub fn drain(mut self, mut each: impl FnMut(T, Result<(&BlobRef, &[u8]), String>)) -> Result<(), Fault> {
-        while let Some(delivery) = self.download.next() {
+    /// A broken connection is an error; the pieces that did not come then stay, until this is dropped.
+    pub fn drain(&mut self, mut each: impl FnMut(T, Result<(&BlobRef, &[u8]), String>)) -> Result<(), Fault> {
+        while let Some(delivery) = self.download.part() {
             match delivery? {
                 Delivery::Bundle(bundle) => match bundle.decode() {
                     Ok(plain) => {

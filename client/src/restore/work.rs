@@ -39,7 +39,7 @@ pub fn work(todo: &Receiver<Window<Piece>>, downloads: &Downloads, shared: &Shar
             let Some(window) = next else { break };
             fetching.push_back(window.request(downloads));
         }
-        let Some(window) = fetching.pop_front() else { return };
+        let Some(mut window) = fetching.pop_front() else { return };
         if shared.is_over() {
             continue;
         }
@@ -50,6 +50,7 @@ pub fn work(todo: &Receiver<Window<Piece>>, downloads: &Downloads, shared: &Shar
             Ok((blob, _)) => piece.file.fail(&format!("blob {} has another length than its file says", blob.id)),
             Err(what) => piece.file.fail(&what),
         });
+        // Before the window is dropped: what its files lack then is no news of theirs.
         if let Err(fault) = drained {
             shared.fail(fault);
         }
