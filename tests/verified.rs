@@ -49,13 +49,25 @@ fn invariant_4_verified_restore_names_the_damaged_file() {
     assert!(good.starts_with(&cat.stdout), "cat writes no byte that is wrong");
 }
 
-/// What is damaged counts as missing: the next backup reads those files again and heals the repository.
+/// What is damaged counts as missing: the next backup reads those files again and heals the repository, whether the byte
+/// lies in the middle of data or in the head that tells what a record holds.
 #[test]
 fn invariant_4_verified_the_next_backup_heals() {
+    heals_after_flipping(|len| len / 3);
+}
+
+/// The same for a byte at the beginning of a record, where its table is.
+#[test]
+fn invariant_4_verified_the_next_backup_heals_a_record_without_its_head() {
+    heals_after_flipping(|_| 100);
+}
+
+fn heals_after_flipping(place: impl Fn(u64) -> u64) {
     let (mut server, scratch) = (Server::new(), scratch());
     let tree = scratch.path().join("tree");
-    for number in 0..4u64 {
-        write(tree.join(format!("file{number}")), random_bytes(number, 1 << 20));
+    // Each bundle holds several of these files.
+    for number in 0..24u64 {
+        write(tree.join(format!("file{number:02}")), random_bytes(number, 100_000));
     }
     support::tree::let_settle();
     let client = server.client();
@@ -63,7 +75,7 @@ fn invariant_4_verified_the_next_backup_heals() {
     server.stop();
     let packs = files(&server.data().join("blobs"));
     let (pack, len) = packs.iter().max_by_key(|(_, len)| *len).expect("there is a pack");
-    flip_byte(pack, len / 2);
+    flip_byte(pack, place(*len));
     server.start();
     let client = client.at(server.url());
     let damaged = client.restore(&id, &scratch.path().join("damaged")).code(3);
