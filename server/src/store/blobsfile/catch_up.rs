@@ -73,8 +73,8 @@ impl Inner {
         }
         self.write_progress(&mut progress, end)?;
         let open = match packs.get(&last) {
-            // A pack that lost its header takes no more: the next one goes on.
-            Some(len) if !self.is_sealed(last)? && pack::check_header(&*self.file(last)?, &self.path(last), last)? => {
+            // A damaged pack takes no more, or what is appended could pass for the rest of what was lost.
+            Some(len) if !self.is_sealed(last)? && !progress.report.damage.iter().any(|it| it.cursor.pack == last) => {
                 self.reopen(last, *len)?
             }
             _ => None,
