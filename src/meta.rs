@@ -323,6 +323,16 @@ impl Meta {
         if self.mtime.nanos > 999_999_999 {
             return rule("mtime nanoseconds", "are a second or more");
         }
+        if self.user.len() > limits::OWNER_BYTES_MAX || self.group.len() > limits::OWNER_BYTES_MAX {
+            return rule("owner's name", "is longer than its limit");
+        }
+        if self.target.as_ref().is_some_and(|target| target.is_empty() || target.len() > limits::PATH_BYTES_MAX) {
+            return rule("target", "is empty or longer than its limit");
+        }
+        if self.error.as_ref().is_some_and(|error| error.is_empty() || error.len() > limits::ERROR_BYTES_MAX) {
+            return rule("error", "is empty or longer than its limit");
+        }
+        self.xattrs.iter().try_for_each(check_xattr)?;
         if self.xattrs.len() > limits::XATTRS_MAX {
             return rule("xattrs", "are more than a file may have");
         }
@@ -358,15 +368,25 @@ impl Meta {
 
 fn decode_xattr(r: &mut Reader<'_>) -> Result<Xattr, DecodeError> {
     let name = r.bytes("xattr name", limits::XATTR_NAME_BYTES_MAX)?.to_vec();
-    if name.is_empty() || name.contains(&0) {
-        return Err(DecodeError::rule("xattr name", "is empty or holds NUL"));
-    }
     let value = match r.u8("xattr form")? {
         0 => XattrValue::Inline(r.bytes("xattr value", limits::XATTR_INLINE_BYTES_MAX)?.to_vec()),
         1 => XattrValue::Blob(BlobId::new(r.array("xattr blob")?)),
         other => return Err(DecodeError::Unknown { field: "xattr form", value: u64::from(other) }),
     };
     Ok(Xattr { name, value })
+}
+
+fn check_xattr(xattr: &Xattr) -> Result<(), DecodeError> {
+    let name = &xattr.name;
+    if name.is_empty() || name.contains(&0) || name.len() > limits::XATTR_NAME_BYTES_MAX {
+        return Err(DecodeError::rule("xattr name", "is empty, holds NUL, or is longer than its limit"));
+    }
+    match &xattr.value {
+        XattrValue::Inline(value) if value.len() > limits::XATTR_INLINE_BYTES_MAX => {
+            Err(DecodeError::rule("xattr value", "is longer than may stand inline"))
+        }
+        XattrValue::Inline(_) | XattrValue::Blob(_) => Ok(()),
+    }
 }
 
 const TAG_TARGET: u8 = 1;

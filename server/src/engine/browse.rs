@@ -207,8 +207,8 @@ fn by_prefix(index: &Index, prefix: &str) -> Result<Backup, EngineError> {
 fn latest(index: &Index, back: u32, filter: &Filter) -> Result<Backup, EngineError> {
     let nothing = || {
         let what =
-            if back == 0 { "no backup".to_owned() } else { format!("fewer than {} backups", u64::from(back) + 1) };
-        not_found(format!("there is {what} that matches: `datadb-client snapshots` lists them"))
+            if back == 0 { "there are no backups".to_owned() } else { format!("no latest~{back} is among those") };
+        not_found(format!("{what} that match: `datadb-client snapshots` lists them"))
     };
     let mut left = u64::from(back);
     let (low, high) = match (&filter.host, &filter.path) {

@@ -11,9 +11,12 @@ use super::{
     scan::{Scan, Step},
 };
 use crate::{
-    db::{Family, keys},
+    db::{Family, IndexError, keys},
     store::{Cursor, Damage, Item, StoreError, Stored},
 };
+
+/// Entries read at once in a walk over the index.
+const INDEX_PAGE: usize = 4096;
 
 impl Inner {
     /// The bundle that holds a blob. A copy that is damaged is marked bad.
@@ -54,10 +57,13 @@ impl Inner {
         }))
     }
 
-    /// Marks the blobs of a record bad: those its head names if it can still be read, else the one that was asked for.
+    /// Marks the blobs of a record bad: those its head names if it can still be read, else those the index places there.
     fn mark_bad(&self, cursor: Cursor, asked: &BlobId) -> Result<(), StoreError> {
         let head = self.file(cursor.pack).ok().and_then(|file| pack::read_head(&*file, cursor.offset).ok()?.ok());
-        let mut ids: Vec<BlobId> = head.map(|head| head.refs().map(|blob| blob.id).collect()).unwrap_or_default();
+        let mut ids: Vec<BlobId> = match head {
+            Some(head) => head.refs().map(|blob| blob.id).collect(),
+            None => self.ids_at(cursor)?,
+        };
         if !ids.contains(asked) {
             ids.push(*asked);
         }
@@ -75,6 +81,27 @@ impl Inner {
             batch.put(self.config.family, id.as_bytes(), &entry.encode());
         }
         Ok(self.config.index.write(batch)?)
+    }
+
+    /// The blobs that lie in one record, by a walk over the whole index: slow, and needed only for a damaged head.
+    fn ids_at(&self, cursor: Cursor) -> Result<Vec<BlobId>, StoreError> {
+        let mut ids: Vec<BlobId> = {
+            let state = self.state();
+            let waiting = state.pending.iter().chain(&state.flushing);
+            waiting.filter(|(_, entry)| entry.cursor == cursor).map(|(id, _)| *id).collect()
+        };
+        let mut from = Vec::new();
+        loop {
+            let page = self.config.index.scan(self.config.family, &from, &[0xff; 21], INDEX_PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(ids) };
+            from = [last, &[0][..]].concat();
+            for (id, value) in &page {
+                let entry = Entry::decode(value).map_err(IndexError::value("a blob's entry"))?;
+                if entry.cursor == cursor {
+                    ids.push(BlobId::try_from(&id[..]).map_err(IndexError::value("a blob's id"))?);
+                }
+            }
+        }
     }
 
     /// The records after a cursor, in append order.

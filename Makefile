@@ -1,0 +1,48 @@
+# Builds, tests and shows DataDB. `make demo` and `make test` work on a fresh Debian with nothing but Rust on it.
+
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/datadb/target
+
+CACHE    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/datadb
+RELEASE  := $(CARGO_TARGET_DIR)/release
+CARGO    := cargo
+WHOLE    := --release --workspace --locked
+PREFIX   ?= /usr/local
+DIR      ?= $(CURDIR)
+PROGRAMS := datadb-server datadb-client
+GRPCURL  := $(CACHE)/venv/bin/grpcurl
+
+.NOTPARALLEL:
+.PHONY: help build demo test lint install bench deps deps-test
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  Variables: DIR=path (demo, bench)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
+
+build: deps ## Build all programs
+	$(CARGO) build $(WHOLE)
+
+demo: build ## Back DIR up twice, restore it, compare: the main job, on your own files
+	@tests/scripts/demo.sh '$(RELEASE)' '$(DIR)'
+
+test: build deps-test lint ## Run every test and lint
+	DATADB_GRPCURL='$(GRPCURL)' $(CARGO) test $(WHOLE)
+
+lint: deps ## Check format, lints and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(WHOLE) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WHOLE) --no-deps
+
+install: build ## Install programs and completions below PREFIX
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 $(PROGRAMS:%='$(RELEASE)/%') '$(DESTDIR)$(PREFIX)/bin'
+	tests/scripts/completions.sh '$(RELEASE)/datadb-client' '$(DESTDIR)$(PREFIX)/share'
+
+bench: build ## Measure DIR beside restic (apt install restic)
+	@tests/bench/compare-restic.sh '$(RELEASE)' '$(DIR)' $(NEXT)
+
+deps:
+	@tests/scripts/need.sh build
+
+deps-test:
+	@tests/scripts/need.sh test
+	@tests/scripts/grpcurl.sh '$(CACHE)/venv'

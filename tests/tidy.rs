@@ -1,0 +1,262 @@
+//! The rules of the house that no compiler knows: which crate may use which, who names what, what lies where.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+/// Every edge between our own crates that the picture in the README shows. Root tests alone may use every crate.
+const EDGES: [(&str, &str); 8] = [
+    ("datadb-client", "datadb"),
+    ("datadb-server", "datadb"),
+    ("datadb-fuse", "datadb"),
+    ("datadb-fuse", "datadb-client"),
+    ("datadb-scheduler", "datadb"),
+    ("datadb-scheduler", "datadb-client"),
+    ("datadb-resp", "datadb"),
+    ("datadb-resp", "datadb-client"),
+];
+
+/// Foreign things, and the only crate that may name each.
+const FOREIGN: [(&str, &str); 9] = [
+    ("rocksdb", "datadb-server"),
+    ("aws-config", "datadb-server"),
+    ("aws-sdk-s3", "datadb-server"),
+    ("aws-sdk-glacier", "datadb-server"),
+    ("fuser", "datadb-fuse"),
+    ("redis-protocol", "datadb-resp"),
+    ("fastcdc", "datadb-client"),
+    ("indicatif", "datadb-client"),
+    ("protox", "datadb"),
+];
+
+/// All that lies at the top of the repository.
+const TOP: [&str; 24] = [
+    ".ci",
+    ".git",
+    ".gitattributes",
+    ".gitignore",
+    ".venv",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "Makefile",
+    "README.md",
+    "build.rs",
+    "client",
+    "clippy.toml",
+    "compat-resp",
+    "fuse",
+    "proto",
+    "rustfmt.toml",
+    "scheduler",
+    "server",
+    "src",
+    "target",
+    "tests",
+];
+
+/// Who may name the generated API: the one place of conversions, and the two ends of the wire.
+const API_ROOMS: [&str; 8] = [
+    "src/api.rs",
+    "src/lib.rs",
+    "src/wire.rs",
+    "src/wire/",
+    "server/src/rpc",
+    "server/src/store/remote",
+    "client/src/connection",
+    "tests/",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn packages() -> Vec<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"];
+    let output = Command::new(cargo).args(arguments).current_dir(root()).output().expect("cargo metadata runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+    metadata["packages"].as_array().expect("packages").clone()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+/// Package, dependency, and whether it is for tests only.
+fn dependencies() -> Vec<(String, String, bool)> {
+    let mut all = Vec::new();
+    for package in packages() {
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let for_tests = text(dependency, "kind") == "dev";
+            all.push((text(&package, "name").to_owned(), text(dependency, "name").to_owned(), for_tests));
+        }
+    }
+    all
+}
+
+#[test]
+fn crates_depend_on_each_other_as_the_picture_shows() {
+    let ours: BTreeSet<String> = packages().iter().map(|package| text(package, "name").to_owned()).collect();
+    for (from, to, for_tests) in dependencies() {
+        let is_root_test = from == "datadb" && for_tests;
+        if ours.contains(&to) && !is_root_test {
+            assert!(EDGES.contains(&(&from, &to)), "{from} -> {to} is not in the picture of the README");
+        }
+    }
+}
+
+#[test]
+fn only_one_crate_names_a_foreign_thing() {
+    for (from, to, for_tests) in dependencies() {
+        let is_root_test = from == "datadb" && for_tests;
+        if let Some((_, owner)) = FOREIGN.iter().find(|(foreign, _)| *foreign == to) {
+            assert!(from == *owner || is_root_test, "{from} uses {to}, which belongs to {owner} alone");
+        }
+    }
+}
+
+/// Every Rust file of ours, by its path below the root, with its text.
+fn sources() -> Vec<(String, String)> {
+    let mut git = Command::new("git");
+    let mut listed =
+        listed_or_walked(git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.rs"]));
+    listed.sort();
+    listed.into_iter().filter_map(|path| Some((path.clone(), fs::read_to_string(root().join(path)).ok()?))).collect()
+}
+
+/// What git knows, or, where there is no git, every Rust file in the rooms.
+fn listed_or_walked(git: &mut Command) -> Vec<String> {
+    if let Ok(output) = git.current_dir(root()).output()
+        && output.status.success()
+    {
+        return String::from_utf8_lossy(&output.stdout)
+            .split('\0')
+            .filter(|path| !path.is_empty())
+            .map(ToOwned::to_owned)
+            .collect();
+    }
+    let mut open: Vec<PathBuf> =
+        ["src", "tests", "server", "client", "fuse", "scheduler", "compat-resp"].map(|name| root().join(name)).to_vec();
+    let mut found = vec!["build.rs".to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let below = path.strip_prefix(root()).expect("it lies below the root");
+                found.push(below.to_string_lossy().into_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    for (path, text) in sources() {
+        let first = text.lines().find(|line| !line.starts_with("#!")).unwrap_or_default();
+        assert!(first.starts_with("//! "), "{path} begins with {first:?}, not with //! and what it is for");
+    }
+    for path in ["Makefile", ".ci/run"] {
+        let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let first = text.lines().find(|line| !line.starts_with("#!")).unwrap_or_default();
+        assert!(first.starts_with("# "), "{path} begins with {first:?}, not with # and what it is for");
+    }
+}
+
+#[test]
+fn only_the_ends_of_the_wire_name_the_generated_api() {
+    for (path, text) in sources() {
+        if API_ROOMS.iter().any(|room| path.starts_with(room)) {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            assert!(!names_api(code), "{path}:{}: the generated API is named here", number + 1);
+        }
+    }
+}
+
+/// Whether a line holds the path segment `api`.
+fn names_api(code: &str) -> bool {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let is_start = |at: usize| at == 0 || !is_word(&code.as_bytes()[at - 1]);
+    code.contains("datadb::api") || code.match_indices("api::").any(|(at, _)| is_start(at))
+}
+
+/// A file's lines before its own tests begin; files of tests have none.
+fn lines_outside_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().take_while(|(_, line)| !line.trim_start().starts_with("#[cfg(test)]"))
+}
+
+fn is_test_file(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_test.rs")
+}
+
+#[test]
+fn no_unwrap_and_no_stub_outside_tests() {
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test_file(path)) {
+        for (number, line) in lines_outside_tests(&text) {
+            let code = line.split("//").next().unwrap_or_default();
+            for bad in [".unwrap()", "todo!(", "unimplemented!(", "dbg!("] {
+                assert!(!code.contains(bad), "{path}:{}: {bad} outside a test: {line}", number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn rooms_have_names_that_say_what_is_in_them() {
+    for (path, _) in sources() {
+        for part in path.trim_end_matches(".rs").split('/') {
+            assert!(
+                !["util", "utils", "common", "misc", "helpers", "helper"].contains(&part),
+                "{path}: {part} says nothing"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_top_of_the_repository_stays_as_agreed() {
+    for entry in fs::read_dir(root()).expect("the root is a directory") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_string_lossy();
+        assert!(TOP.contains(&&*name), "{name} does not belong at the top of the repository");
+    }
+}
+
+/// Every package takes its version, edition, licence and lints from the workspace.
+#[test]
+fn every_package_follows_the_workspace() {
+    for package in packages() {
+        let manifest = fs::read_to_string(text(&package, "manifest_path")).expect("a manifest");
+        for line in ["version.workspace = true", "license.workspace = true", "[lints]\nworkspace = true"] {
+            assert!(manifest.contains(line), "{} lacks {line:?}", text(&package, "name"));
+        }
+        assert_eq!(text(&package, "license"), "MIT OR Apache-2.0");
+    }
+}
+
+/// All invariants of the design that have a test by now; a rename or a removal is noticed.
+#[test]
+fn each_invariant_has_a_test_named_after_it() {
+    let all: String = sources().into_iter().map(|(_, text)| text).collect();
+    for invariant in
+        ["invariant_1_blob_before_reference", "invariant_2_all_or_nothing", "invariant_3_the_index_is_disposable"]
+            .into_iter()
+            .chain(["invariant_4_verified", "invariant_6_bounded", "invariant_7_same_bytes_same_tree"])
+    {
+        assert!(all.contains(&format!("fn {invariant}")), "no test is named after {invariant}");
+    }
+}
