@@ -8,6 +8,8 @@ use bytes::Bytes;
 use datadb::BlobId;
 use datadb_server::{
     db::{Family, Index},
+    engine::{Engine, clock::SystemClock, open::DataDir},
+    rpc,
     store::{
         BlobStore, Presence, SharedStore, StoreError,
         blobsfile::{BlobsFile, LeafConfig, Relied},
@@ -15,8 +17,10 @@ use datadb_server::{
         disk::RealDisk,
         faulty::{Fault, Faulty},
         memory::MemoryStore,
+        remote::Remote,
     },
 };
+use tonic::transport::server::TcpIncoming;
 
 fn open(root: &Path) -> SharedStore {
     let index = Arc::new(Index::open(&root.join("index")).unwrap());
@@ -49,6 +53,25 @@ async fn blobsfile_conforms() {
 #[tokio::test]
 async fn a_faulty_store_without_faults_conforms() {
     check(Arc::new(Faulty::new(Arc::new(MemoryStore::default()))), &mut |_| None).await;
+}
+
+/// A store behind a real server and a real connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_grpc_pair_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = DataDir::hold(dir.path(), Arc::new(RealDisk)).unwrap();
+    let (engine, _) = Engine::open(held, Arc::new(SystemClock)).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = rpc::router(engine).await.unwrap();
+    let server = tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
+    let remote = Remote::new(&url).unwrap();
+    check(Arc::new(remote.clone()), &mut |_| None).await;
+    server.abort();
+    let ended = server.await;
+    assert!(ended.is_err_and(|error| error.is_cancelled()));
+    let id = BlobId::of(b"who knows");
+    assert_eq!(Remote::new("http://127.0.0.1:1").unwrap().find(&[id]).await.unwrap(), [Presence::Unknown]);
 }
 
 fn copy_dir(from: &Path, to: &Path) {

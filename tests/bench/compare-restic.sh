@@ -59,18 +59,9 @@ start() {
     export DATADB_SERVER
 }
 
-put() { # put VERSION: it becomes the tree; what did not change keeps its inode and times
-    if command -v rsync >/dev/null; then rsync -aHAX --delete "$1/" "$place/tree/"; else
-        [ -e "$place/tree" ] || { cp -a "$1" "$place/tree"; return; }
-        cp -a "$1" "$place/tree.new"
-        (cd "$place/tree" && find . -type f -print0) | while IFS= read -r -d '' file; do
-            if cmp -s "$place/tree/$file" "$place/tree.new/$file"; then
-                mv "$place/tree/$file" "$place/tree.new/$file"
-            fi
-        done
-        rm -rf "$place/tree"
-        mv "$place/tree.new" "$place/tree"
-    fi
+put() { # put VERSION: it becomes the tree, every file newly written, as after unpacking an archive
+    rm -rf "$place/tree"
+    cp -a "$1" "$place/tree"
 }
 
 datadb_backup() { measure "$1" datadb "$place/datadb" env XDG_CACHE_HOME="$place/cache-datadb" datadb-client -q snapshot "$place/tree"; }

@@ -23,8 +23,8 @@ const BLOCK_CACHE_BYTES: usize = 64 << 20;
 /// Bytes of all write buffers together.
 const WRITE_BUFFER_BYTES: usize = 48 << 20;
 
-/// A write-ahead log larger than this makes the index write its buffers out.
-const WAL_BYTES_MAX: u64 = 64 << 20;
+/// A write-ahead log larger than this makes the index write its buffers out. As much is preallocated for it.
+const WAL_BYTES_MAX: u64 = 16 << 20;
 
 /// No batch is larger, so that no caller holds others up for long.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;

@@ -51,10 +51,18 @@ enum Work {
     Flush,
 }
 
+/// What the committer answers.
+#[derive(Debug)]
+enum Done {
+    Logged,
+    Backup(Box<Backup>),
+    Durable(Vec<Durable>),
+}
+
 #[derive(Debug)]
 struct Request {
     work: Work,
-    reply: oneshot::Sender<Result<Option<Backup>, EngineError>>,
+    reply: oneshot::Sender<Result<Done, EngineError>>,
 }
 
 /// Hands work to the committer's task.
@@ -79,7 +87,7 @@ impl Committer {
         Self { requests: Some(requests).into(), task: Some(task).into() }
     }
 
-    async fn ask(&self, work: Work) -> Result<Option<Backup>, EngineError> {
+    async fn ask(&self, work: Work) -> Result<Done, EngineError> {
         let (reply, answer) = oneshot::channel();
         let requests = self.requests.lock().await.clone().ok_or(EngineError::Stopping)?;
         requests.send(Request { work, reply }).await.map_err(|_| EngineError::Stopping)?;
@@ -93,7 +101,10 @@ impl Committer {
 
     /// Makes a backup and gives it its time.
     pub async fn backup(&self, epoch: u64, draft: Draft) -> Result<Backup, EngineError> {
-        self.ask(Work::Backup(epoch, Box::new(draft))).await?.ok_or(EngineError::Stopping)
+        match self.ask(Work::Backup(epoch, Box::new(draft))).await? {
+            Done::Backup(backup) => Ok(*backup),
+            Done::Logged | Done::Durable(_) => Err(EngineError::Stopping),
+        }
     }
 
     /// Records that copies failed verification.
@@ -101,9 +112,12 @@ impl Committer {
         self.ask(Work::Bad(copies)).await.map(drop)
     }
 
-    /// Makes durable what the blob store holds.
-    pub async fn flush(&self) -> Result<(), EngineError> {
-        self.ask(Work::Flush).await.map(drop)
+    /// Makes durable what the blob store holds, and tells how far it reaches.
+    pub async fn flush(&self) -> Result<Vec<Durable>, EngineError> {
+        match self.ask(Work::Flush).await? {
+            Done::Durable(durable) => Ok(durable),
+            Done::Logged | Done::Backup(_) => Err(EngineError::Stopping),
+        }
     }
 
     /// Finishes what is queued and ends the task.
@@ -127,8 +141,8 @@ enum Plan {
     Write,
     /// The backup exists already.
     Done(Backup),
-    /// Nothing to write.
-    Nothing,
+    /// Nothing to write; the flush before was all.
+    Flushed(Vec<Durable>),
     /// It is refused.
     Refuse(EngineError),
 }
@@ -168,7 +182,8 @@ impl Task {
         let now = self.clock.now();
         let epoch = self.pending.epoch();
         let index = self.index.clone();
-        let (planned, bodies) = blocking(move || plan(&index, group, epoch, now)).await;
+        let known = durable.clone();
+        let (planned, bodies) = blocking(move || plan(&index, group, epoch, now, &known)).await;
         if bodies.is_empty() {
             return planned.into_iter().for_each(|planned| planned.answer(&mut std::iter::empty()));
         }
@@ -244,12 +259,12 @@ impl Planned {
 
     fn answer(self, logged: &mut dyn Iterator<Item = Body>) {
         let answer = match self.plan {
-            Plan::Write => Ok(logged.next().and_then(|entry| match entry {
-                Body::Backup(backup) => Some(*backup),
-                _ => None,
-            })),
-            Plan::Done(backup) => Ok(Some(backup)),
-            Plan::Nothing => Ok(None),
+            Plan::Write => Ok(match logged.next() {
+                Some(Body::Backup(backup)) => Done::Backup(backup),
+                _ => Done::Logged,
+            }),
+            Plan::Done(backup) => Ok(Done::Backup(Box::new(backup))),
+            Plan::Flushed(durable) => Ok(Done::Durable(durable)),
             Plan::Refuse(error) => Err(error),
         };
         // The client may have gone away; then nobody needs the answer.
@@ -259,14 +274,14 @@ impl Planned {
 
 /// Decides for each request what record it needs, in order; times are given here, so that no two backups of a snapshot
 /// share a second.
-fn plan(index: &Index, group: Vec<Request>, epoch: u64, now: i64) -> (Vec<Planned>, Vec<Body>) {
+fn plan(index: &Index, group: Vec<Request>, epoch: u64, now: i64, durable: &[Durable]) -> (Vec<Planned>, Vec<Body>) {
     let mut bodies = Vec::new();
     let mut earlier = Earlier::default();
     let planned = group
         .into_iter()
         .map(|request| {
             let plan = match &request.work {
-                Work::Flush => Plan::Nothing,
+                Work::Flush => Plan::Flushed(durable.to_vec()),
                 Work::Part(valid, _) | Work::Backup(valid, _) if *valid != epoch => Plan::Refuse(EngineError::refused(
                     Kind::Missing,
                     "what was accepted could not be made durable: start the snapshot again",

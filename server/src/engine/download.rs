@@ -127,19 +127,12 @@ impl Engine {
         let Some(Presence::Have(found)) = self.inner.blobs.find(&[*id]).await?.pop() else { return Ok(None) };
         let plain = match self.inner.cache.get(found.place) {
             Some(plain) => plain,
-            None => match self.inner.blobs.get(id).await {
-                Ok(Some(stored)) => {
-                    let plain = blocking(move || stored.bundle.decode()).await?;
-                    self.inner.cache.put(found.place, &plain);
-                    plain
-                }
-                Ok(None) => return Ok(None),
-                Err(error) => {
-                    let message = error.to_string();
-                    self.report_damage(error).await?;
-                    return Err(EngineError::refused(datadb::Kind::Damaged, message));
-                }
-            },
+            None => {
+                let Some(stored) = self.read_stored(id).await? else { return Ok(None) };
+                let plain = blocking(move || stored.bundle.decode()).await?;
+                self.inner.cache.put(found.place, &plain);
+                plain
+            }
         };
         let id = *id;
         blocking(move || {
@@ -148,6 +141,18 @@ impl Engine {
         })
         .await
         .map_err(EngineError::from)
+    }
+
+    /// A bundle as it is stored, for another server. A copy that fails its verification is marked bad.
+    pub async fn read_stored(&self, id: &BlobId) -> Result<Option<crate::store::Stored>, EngineError> {
+        match self.inner.blobs.get(id).await {
+            Ok(stored) => Ok(stored),
+            Err(error) => {
+                let message = error.to_string();
+                self.report_damage(error).await?;
+                Err(EngineError::refused(datadb::Kind::Damaged, message))
+            }
+        }
     }
 
     /// Puts a failed verification into the log, so that a rebuild knows of it too. Gives `Ok` if that is what the error

@@ -90,6 +90,17 @@ impl Engine {
         blocking(move || work(&index)).await
     }
 
+    /// The blob store, for another server that keeps its bundles here. What is put must be verified, and a flush goes
+    /// through `flush_store`.
+    pub fn store(&self) -> &SharedStore {
+        &self.inner.blobs
+    }
+
+    /// Makes durable what the blob store holds.
+    pub async fn flush_store(&self) -> Result<Vec<crate::store::Durable>, EngineError> {
+        self.inner.committer.flush().await
+    }
+
     /// Makes everything durable that was accepted, and stops taking more.
     pub async fn close(&self) -> Result<(), EngineError> {
         self.inner.committer.close().await?;

@@ -21,6 +21,13 @@ const UNFLUSHED_BLOBS_HARD: usize = 1 << 18;
 #[derive(Debug)]
 pub struct Verified(Bundle);
 
+impl Verified {
+    /// The bundle.
+    pub fn into_bundle(self) -> Bundle {
+        self.0
+    }
+}
+
 /// What became of a bundle's blobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {

@@ -2,6 +2,7 @@
 
 mod browse;
 mod repository;
+mod store;
 mod upload;
 
 use std::time::Duration;
@@ -49,10 +50,12 @@ pub async fn router(engine: Engine) -> Result<Router, tonic_reflection::server::
     let (reporter, health) = tonic_health::server::health_reporter();
     let repository = api::repository_server::RepositoryServer::new(repository::Service(engine.clone()));
     let upload = api::upload_server::UploadServer::new(upload::Service(engine.clone()));
-    let browse = api::browse_server::BrowseServer::new(browse::Service(engine));
+    let browse = api::browse_server::BrowseServer::new(browse::Service(engine.clone()));
+    let store = api::store_server::StoreServer::new(store::Service(engine));
     reporter.set_serving::<api::repository_server::RepositoryServer<repository::Service>>().await;
     reporter.set_serving::<api::upload_server::UploadServer<upload::Service>>().await;
     reporter.set_serving::<api::browse_server::BrowseServer<browse::Service>>().await;
+    reporter.set_serving::<api::store_server::StoreServer<store::Service>>().await;
     let max = limits::MESSAGE_BYTES_MAX;
     Ok(tonic::transport::Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -65,5 +68,6 @@ pub async fn router(engine: Engine) -> Result<Router, tonic_reflection::server::
         .add_service(descriptors().build_v1alpha()?)
         .add_service(repository.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(upload.max_decoding_message_size(max).max_encoding_message_size(max))
-        .add_service(browse.max_decoding_message_size(max).max_encoding_message_size(max)))
+        .add_service(browse.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(store.max_decoding_message_size(max).max_encoding_message_size(max)))
 }

@@ -8,10 +8,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use datadb::{
-    BlobId, BlobRef, Bundle, Digest,
-    bundle::{BundleBuilder, Codec},
-};
+use datadb::{BlobId, BlobRef, Bundle, bundle::BundleBuilder};
 use tokio::task::JoinSet;
 
 use super::{BlobStore, Cursor, Item, Outcome, Presence, SharedStore, Stored};
@@ -105,18 +102,21 @@ async fn known_blobs_are_not_stored_twice(store: &dyn BlobStore) {
     assert_readable(store, &new).await;
 }
 
-/// Promise 3. The caller vouches for the ids, so a table that lies stands for a collision.
+/// Promise 3, with two published files that share their SHA-1.
 async fn same_id_same_bytes(store: &dyn BlobStore) {
-    let (first, second) = (sample(30_000, 100), sample(30_001, 100));
-    let honest = BlobRef::of(&first);
-    let colliding = BlobRef { id: honest.id, digest: Digest::of(&second), len: 100 };
-    let mut table = Vec::new();
-    colliding.pack(&mut table);
-    let other = Bundle::new(Codec::Raw, 100, table.into(), second).unwrap();
+    let [first, second] = COLLISION.map(Bytes::from_static);
+    assert_eq!(BlobId::of(&first), BlobId::of(&second));
     assert_eq!(store.put(bundle(std::slice::from_ref(&first)), Bytes::new()).await.unwrap().outcomes, [Outcome::New]);
-    assert_eq!(store.put(other, Bytes::new()).await.unwrap().outcomes, [Outcome::Conflict]);
+    let other = store.put(bundle(std::slice::from_ref(&second)), Bytes::new()).await.unwrap();
+    assert_eq!(other.outcomes, [Outcome::Conflict]);
     assert_readable(store, &first).await;
 }
+
+/// SHA-mbles (2020): a chosen-prefix collision.
+const COLLISION: [&[u8]; 2] = [
+    include_bytes!("../../../tests/fixtures/sha1-collisions/sha-mbles-1.bin"),
+    include_bytes!("../../../tests/fixtures/sha1-collisions/sha-mbles-2.bin"),
+];
 
 /// Promise 7.
 async fn labels_travel(store: &dyn BlobStore) {

@@ -21,6 +21,7 @@ pub mod cut;
 pub mod disk;
 pub mod faulty;
 pub mod memory;
+pub mod remote;
 
 use std::{fmt, io, sync::Arc};
 
@@ -212,6 +213,14 @@ pub enum StoreError {
         /// The version found.
         version: u32,
     },
+    /// Another server said no, or nothing.
+    #[error("{place}: {fault}")]
+    Peer {
+        /// Which server.
+        place: String,
+        /// What it said.
+        fault: datadb::Fault,
+    },
     /// The index failed.
     #[error(transparent)]
     Index(#[from] crate::db::IndexError),
@@ -243,6 +252,7 @@ impl StoreError {
             Self::NotDurable { .. } | Self::Io { .. } | Self::Inconsistent { .. } => Kind::Internal,
             Self::Newer { .. } => Kind::Unsupported,
             Self::Index(error) => error.kind(),
+            Self::Peer { fault, .. } => fault.kind,
         }
     }
 }

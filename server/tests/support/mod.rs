@@ -133,21 +133,25 @@ pub async fn backups(engine: &Engine) -> BTreeMap<BackupKey, Backup> {
     }
 }
 
-/// The files of a backup, or the first error.
+/// The files of a backup. Goes on past files that can't be read, as the client does, and then gives the first error.
 pub async fn restore(engine: &Engine, backup: &Backup) -> Result<Tree, EngineError> {
     let root = engine.find_path(backup, &TreePath::root()).await?;
     let mut tree = Tree::new();
+    let mut first_error = None;
     let Content::Ref(set) = root.content else { return Ok(tree) };
     let mut listing = engine.list(set, true, None).await?;
     loop {
         let (rest, page) = engine.next_entries(listing).await?;
         if page.is_empty() {
-            return Ok(tree);
+            return first_error.map_or(Ok(tree), Err);
         }
         for entry in page {
             let Content::Blob(id) = entry.meta.content else { panic!("every file here is one blob") };
             let name = String::from_utf8(entry.meta.name_bytes().to_vec()).unwrap();
-            tree.insert(name, read(engine, &id).await?);
+            match read(engine, &id).await {
+                Ok(bytes) => drop(tree.insert(name, bytes)),
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
         }
         listing = rest;
     }

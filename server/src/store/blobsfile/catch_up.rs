@@ -73,7 +73,10 @@ impl Inner {
         }
         self.write_progress(&mut progress, end)?;
         let open = match packs.get(&last) {
-            Some(len) if !self.is_sealed(last)? => self.reopen(last, *len)?,
+            // A damaged pack takes no more, or what is appended could pass for the rest of what was lost.
+            Some(len) if !self.is_sealed(last)? && !progress.report.damage.iter().any(|it| it.cursor.pack == last) => {
+                self.reopen(last, *len)?
+            }
             _ => None,
         };
         let mut state = self.state();

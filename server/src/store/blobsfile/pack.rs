@@ -145,10 +145,22 @@ pub fn read_data(file: &dyn DiskFile, offset: u64, head: &Head) -> io::Result<Re
     read_exactly(file, offset + head.bytes().len() as u64, len)
 }
 
+/// The eight bytes at an offset, fewer at the end of the file as zeros.
+fn magic_at(file: &dyn DiskFile, offset: u64) -> io::Result<[u8; 8]> {
+    let mut magic = [0; 8];
+    file.read_at(&mut magic, offset)?;
+    Ok(magic)
+}
+
 /// Whether a footer starts at an offset.
 pub fn is_footer(file: &dyn DiskFile, offset: u64) -> io::Result<bool> {
-    let mut magic = [0; 8];
-    Ok(file.read_at(&mut magic, offset)? == magic.len() && magic == *FOOTER_MAGIC)
+    Ok(magic_at(file, offset)? == *FOOTER_MAGIC)
+}
+
+/// Whether a record or a footer starts at an offset.
+pub fn is_boundary(file: &dyn DiskFile, offset: u64) -> io::Result<bool> {
+    let magic = magic_at(file, offset)?;
+    Ok(magic == record::MAGIC || magic == *FOOTER_MAGIC)
 }
 
 /// The offset of the next record's magic at or after `from`, before `end`.

@@ -61,13 +61,20 @@ impl<'a> Scan<'a> {
         }
         if let Ok(head) = pack::read_head(self.file, offset)?
             && offset + head.record_len() <= self.end
-            && (offset < self.verify_from || self.is_data_intact(offset, &head)?)
+            && (self.is_plausible(offset, &head)? || self.is_data_intact(offset, &head)?)
         {
             self.offset = offset + head.record_len();
             return Ok(Some(Step::Record { offset, head }));
         }
         self.offset = pack::find_magic(self.file, offset + 1, self.end)?.unwrap_or(self.end);
         Ok(Some(Step::Damage { offset, bytes: self.offset - offset }))
+    }
+
+    /// Whether a record may be believed without reading its data: something is known to rely on it, and something starts
+    /// where it ends. (Where it doesn't, bytes were lost, and the record would swallow those that follow.)
+    fn is_plausible(&self, offset: u64, head: &Head) -> io::Result<bool> {
+        let next = offset + head.record_len();
+        Ok(offset < self.verify_from && (next == self.end || pack::is_boundary(self.file, next)?))
     }
 
     /// Where the walk stands: the end of what was understood.

@@ -1,0 +1,345 @@
+//! The damage matrix: every kind of damage to every kind of file, then list, restore, back up again, rebuild.
+//!
+//! The outcome is exact bytes or an error that says something, never wrong bytes and never a panic. Where more can be
+//! promised (other files stay readable, the next backup heals, a whole index still gives everything back), it is checked.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use datadb::{Backup, BackupKey};
+use datadb_server::{
+    engine::{
+        Engine,
+        open::{DataDir, OpenError, rebuild},
+    },
+    store::{conformance::sample, cut::CutDisk},
+};
+use support::{Tree, back_up, backups, open, restore};
+
+/// What is done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Harm {
+    Delete,
+    Truncate,
+    FlipByte,
+    ZeroBlock,
+    Duplicate,
+    SwapTwo,
+}
+
+const HARMS: [Harm; 6] =
+    [Harm::Delete, Harm::Truncate, Harm::FlipByte, Harm::ZeroBlock, Harm::Duplicate, Harm::SwapTwo];
+
+impl Harm {
+    /// The bytes of a file after the harm, done around `at`; `None` if it is gone.
+    fn done_to(self, bytes: &[u8], at: usize) -> Option<Vec<u8>> {
+        let mut bytes = bytes.to_vec();
+        let at = at.min(bytes.len().saturating_sub(1));
+        let end = (at + 64).min(bytes.len());
+        match self {
+            Self::Delete => return None,
+            Self::Truncate => bytes.truncate(at),
+            Self::FlipByte => bytes[at] ^= 0x55,
+            Self::ZeroBlock => bytes[at..end].fill(0),
+            Self::Duplicate => {
+                let copy = bytes[at..end].to_vec();
+                bytes.splice(at..at, copy);
+            }
+            Self::SwapTwo => {
+                let middle = bytes.len() / 2;
+                let len = 64.min(middle).min(bytes.len() - middle);
+                let (front, back) = bytes.split_at_mut(middle);
+                front[middle - len..].swap_with_slice(&mut back[..len]);
+            }
+        }
+        Some(bytes)
+    }
+}
+
+/// A repository with a few backups whose last tree holds all that the others hold.
+struct Repository {
+    root: tempfile::TempDir,
+    disk: CutDisk,
+    model: BTreeMap<BackupKey, Tree>,
+    last: Tree,
+}
+
+async fn repository() -> Repository {
+    let (root, disk) = (tempfile::tempdir().unwrap(), CutDisk::default());
+    let (engine, _) = open(root.path(), Arc::new(disk.clone())).await.unwrap();
+    let (mut model, mut last) = (BTreeMap::new(), Tree::new());
+    for number in 0..4u64 {
+        for file in 0..4 {
+            last.insert(format!("{number}-{file}"), sample(number * 10 + file, 2500));
+        }
+        let backup = back_up(&engine, "/tree", &last).await.unwrap();
+        model.insert(backup.key(), last.clone());
+    }
+    engine.close().await.unwrap();
+    Repository { root, disk, model, last }
+}
+
+impl Repository {
+    fn packs(&self, dir: &str) -> Vec<PathBuf> {
+        let dir = self.root.path().join(dir);
+        self.disk.files().into_iter().filter(|path| path.parent() == Some(&dir)).collect()
+    }
+
+    async fn open(&self) -> Result<Engine, OpenError> {
+        open(self.root.path(), Arc::new(self.disk.clone())).await.map(|(engine, _)| engine)
+    }
+
+    async fn rebuild(&self) -> Result<(), OpenError> {
+        let dir = DataDir::hold(self.root.path(), Arc::new(self.disk.clone()))?;
+        rebuild(dir, &mut |_| ()).await.map(drop)
+    }
+
+    /// Restores every listed backup: exact bytes or an error. Gives how many came back whole.
+    async fn restore_all(&self, engine: &Engine, context: &str) -> usize {
+        let mut whole = 0;
+        for (key, backup) in backups(engine).await {
+            whole += usize::from(self.restores(engine, &key, &backup, context).await);
+        }
+        whole
+    }
+
+    async fn restores(&self, engine: &Engine, key: &BackupKey, backup: &Backup, context: &str) -> bool {
+        match restore(engine, backup).await {
+            Ok(tree) => {
+                let expected = self.model.get(key).unwrap_or(&self.last);
+                assert_eq!(&tree, expected, "{context}: wrong bytes");
+                true
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty(), "{context}");
+                false
+            }
+        }
+    }
+}
+
+fn says_something(error: &dyn std::error::Error, context: &str) {
+    assert!(error.to_string().len() > 10, "{context}: {error}");
+}
+
+/// Everything that a person would try after damage. `heals` says that the next backup must make all whole again.
+async fn aftermath(repository: &Repository, heals: bool, context: &str) {
+    match repository.open().await {
+        Err(error) => {
+            assert!(!heals, "{context}: {error}");
+            says_something(&error, context);
+        }
+        Ok(engine) => {
+            let whole = repository.restore_all(&engine, context).await;
+            if heals {
+                assert_eq!(backups(&engine).await.len(), repository.model.len(), "{context}: all are listed");
+            }
+            match back_up(&engine, "/tree", &repository.last).await {
+                Ok(backup) => assert_eq!(restore(&engine, &backup).await.unwrap(), repository.last, "{context}"),
+                Err(error) => {
+                    assert!(!heals, "{context}: {error}");
+                    says_something(&error, context);
+                    assert_eq!(whole, repository.model.len(), "{context}: read-only, but all there");
+                }
+            }
+            if heals {
+                let all = repository.model.len() + 1;
+                assert_eq!(repository.restore_all(&engine, context).await, all, "{context}: healed");
+            }
+            drop(engine.close().await);
+        }
+    }
+    match repository.rebuild().await {
+        Err(error) => {
+            assert!(!heals, "{context}: rebuild: {error}");
+            says_something(&error, context);
+        }
+        Ok(()) => {
+            let engine = repository.open().await.unwrap_or_else(|error| panic!("{context}: after a rebuild: {error}"));
+            let whole = repository.restore_all(&engine, context).await;
+            if heals {
+                assert_eq!(whole, repository.model.len() + 1, "{context}: after a rebuild");
+            }
+            drop(engine.close().await);
+        }
+    }
+}
+
+/// Packs of blobs, sealed and open, anywhere in them, their footers included: the files that lie there are named, all
+/// others come back, and the next backup of the same files heals all that is hurt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_blob_pack_costs_at_most_the_files_in_it_until_the_next_backup() {
+    let count = repository().await.packs("blobs").len();
+    assert!(count >= 2, "there is a sealed pack and an open one");
+    for number in 0..count {
+        for harm in HARMS {
+            // Header, first record, middle, and the end (a footer's, in a sealed pack).
+            for part in [0, 3, 50, 99] {
+                let repository = repository().await;
+                let path = repository.packs("blobs")[number].clone();
+                let bytes = repository.disk.read(&path).unwrap();
+                let at = bytes.len() * part / 100;
+                repository.disk.replace(&path, harm.done_to(&bytes, at));
+                aftermath(&repository, true, &format!("{harm:?} at {part} % of blob pack {number}")).await;
+            }
+        }
+    }
+}
+
+/// Packs of the log: with a whole index everything still comes back; without one, what can't be read is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_log_loses_nothing_while_the_index_is_whole() {
+    for harm in HARMS {
+        for part in [0, 3, 50, 99] {
+            let repository = repository().await;
+            let path = repository.packs("meta")[0].clone();
+            let bytes = repository.disk.read(&path).unwrap();
+            repository.disk.replace(&path, harm.done_to(&bytes, bytes.len() * part / 100));
+            let context = format!("{harm:?} at {part} % of the log");
+            let engine = repository.open().await.unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!(repository.restore_all(&engine, &context).await, repository.model.len(), "{context}");
+            drop(engine.close().await);
+            drop(engine);
+            aftermath(&repository, false, &context).await;
+        }
+    }
+}
+
+/// Files of the index: the server starts and gives exact bytes, or says that a rebuild is due; a rebuild makes all whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_index_is_refused_or_right_and_a_rebuild_mends_it() {
+    let names = ["CURRENT", "MANIFEST", "sst", "log", "IDENTITY", "OPTIONS"];
+    for name in names {
+        for harm in HARMS {
+            let repository = repository().await;
+            let Some(path) = index_file(&repository.root.path().join("index"), name) else { continue };
+            let bytes = fs::read(&path).unwrap();
+            match harm.done_to(&bytes, bytes.len() / 2) {
+                Some(bytes) => fs::write(&path, bytes).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let context = format!("{harm:?} of the index's {name}");
+            match repository.open().await {
+                Ok(engine) => {
+                    repository.restore_all(&engine, &context).await;
+                    drop(engine.close().await);
+                }
+                Err(error) => {
+                    assert!(error.to_string().contains("rebuild"), "{context}: {error}");
+                }
+            }
+            repository.rebuild().await.unwrap_or_else(|error| panic!("{context}: {error}"));
+            let engine = repository.open().await.unwrap();
+            assert_eq!(repository.restore_all(&engine, &context).await, repository.model.len(), "{context}");
+            drop(engine.close().await);
+        }
+    }
+}
+
+fn index_file(index: &Path, name: &str) -> Option<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(index).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let is_it = |path: &PathBuf| {
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        file.starts_with(name) || path.extension().is_some_and(|extension| extension == name)
+    };
+    files.into_iter().rfind(|path| is_it(path) && fs::metadata(path).unwrap().len() > 0)
+}
+
+/// The file `format`: a missing one is written again, anything else that is not right is refused by name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_format_file_is_refused_by_name() {
+    for harm in HARMS {
+        let repository = repository().await;
+        let path = repository.root.path().join("format");
+        let bytes = fs::read(&path).unwrap();
+        match harm.done_to(&bytes, 3) {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        match repository.open().await {
+            Ok(engine) => {
+                assert_eq!(harm, Harm::Delete);
+                assert_eq!(repository.restore_all(&engine, "format").await, repository.model.len());
+                drop(engine.close().await);
+            }
+            Err(error) => assert!(error.to_string().contains("format"), "{harm:?}: {error}"),
+        }
+    }
+}
+
+/// A pack deleted whole while the server was down is found at start: its blobs count as missing, not as there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_pack_is_noticed_at_start() {
+    let repository = repository().await;
+    repository.disk.replace(&repository.packs("blobs")[0], None);
+    let (engine, found) = open(repository.root.path(), Arc::new(repository.disk.clone())).await.unwrap();
+    assert!(found.blobs.lost_blobs > 0);
+    assert_eq!(engine.stats().await.unwrap().blobs.bad_blobs, found.blobs.lost_blobs);
+    assert!(support::send(&engine, &repository.last).await.unwrap() > 0, "they are asked for again");
+    engine.close().await.unwrap();
+}
+
+/// A repository of one tiny backup, for damage at every single byte.
+async fn tiny() -> Repository {
+    let (root, disk) = (tempfile::tempdir().unwrap(), CutDisk::default());
+    let (engine, _) = open(root.path(), Arc::new(disk.clone())).await.unwrap();
+    let last = Tree::from([("a".to_owned(), sample(1, 40)), ("b".to_owned(), sample(2, 9))]);
+    let backup = back_up(&engine, "/tree", &last).await.unwrap();
+    engine.close().await.unwrap();
+    let model = BTreeMap::from([(backup.key(), last.clone())]);
+    Repository { root, disk, model, last }
+}
+
+/// Every byte flipped and every length cut of the only pack in a directory, read with the index that belongs to it.
+async fn every_byte_of(dir: &str) {
+    let repository = tiny().await;
+    let path = repository.packs(dir)[0].clone();
+    let original = repository.disk.read(&path).unwrap();
+    let index = repository.root.path().join("index");
+    let saved = repository.root.path().join("saved");
+    copy_dir(&index, &saved);
+    for at in 0..original.len() {
+        for harm in [Harm::FlipByte, Harm::Truncate] {
+            repository.disk.replace(&path, harm.done_to(&original, at));
+            fs::remove_dir_all(&index).unwrap();
+            copy_dir(&saved, &index);
+            let context = format!("{harm:?} at byte {at} of {dir}");
+            match repository.open().await {
+                Ok(engine) => {
+                    let whole = repository.restore_all(&engine, &context).await;
+                    assert!(dir == "blobs" || whole == 1, "{context}");
+                    drop(engine.close().await);
+                }
+                Err(error) => says_something(&error, &context),
+            }
+        }
+    }
+    println!("{} damaged files of {dir}: exact bytes or an error", original.len() * 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_flipped_byte_and_every_length_of_a_small_pack_is_exact_or_an_error() {
+    every_byte_of("blobs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_flipped_byte_and_every_length_of_a_small_log_is_exact_or_an_error() {
+    every_byte_of("meta").await;
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
