@@ -10,6 +10,7 @@ pub mod chunking;
 pub mod clock;
 pub mod codec;
 pub mod error;
+pub mod failpoint;
 pub mod limits;
 pub mod meta;
 pub mod object;

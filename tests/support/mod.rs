@@ -5,6 +5,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on stops where it stands")]
 
+pub mod chance;
+pub mod changing;
 pub mod compare;
 pub mod oddities;
 pub mod place;

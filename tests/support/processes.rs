@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, mpsc},
@@ -17,7 +18,10 @@ use tempfile::TempDir;
 use super::place::scratch;
 
 /// How long a server may take until it is ready, or until it has ended.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often one looks whether a process has ended.
+const POLL: Duration = Duration::from_millis(5);
 
 /// A program of this workspace, which lies beside the tests in the target directory.
 pub fn program(name: &str) -> PathBuf {
@@ -33,6 +37,8 @@ pub struct Server {
     data: PathBuf,
     options: Vec<String>,
     url: String,
+    /// Shared by threads, as the rest is.
+    ready: Mutex<Option<mpsc::Receiver<String>>>,
     stderr: Arc<Mutex<String>>,
     _scratch: Option<TempDir>,
 }
@@ -53,24 +59,44 @@ impl Server {
 
     /// Starts one with more options.
     pub fn with_options(data: &Path, options: &[&str]) -> Self {
-        let mut server = Self {
+        let mut server = Self::down(data, options);
+        server.start();
+        server
+    }
+
+    /// One that is not started yet.
+    pub fn down(data: &Path, options: &[&str]) -> Self {
+        Self {
             child: None,
             data: data.to_owned(),
             options: options.iter().map(ToString::to_string).collect(),
             url: String::new(),
+            ready: Mutex::default(),
             stderr: Arc::default(),
             _scratch: None,
-        };
-        server.start();
-        server
+        }
     }
 
     /// Starts it again, on another port.
     #[track_caller]
     pub fn start(&mut self) {
+        self.launch(None);
+        assert!(self.wait_ready(), "no ready line on stdout; stderr says:\n{}", self.stderr());
+    }
+
+    /// Starts it with a failpoint (`NAME` or `NAME:N`) at which it dies; tells whether it became ready before that.
+    #[track_caller]
+    pub fn start_armed(&mut self, failpoint: &str) -> bool {
+        self.launch(Some(failpoint));
+        self.wait_ready()
+    }
+
+    /// Starts it, and does not wait until it is ready.
+    #[track_caller]
+    pub fn launch(&mut self, failpoint: Option<&str>) {
         assert!(self.child.is_none(), "the server runs already");
-        let mut child = serve(&self.data)
-            .args(&self.options)
+        let mut child = serve(&self.data, &self.options)
+            .envs(failpoint.map(|name| (datadb::failpoint::VARIABLE, name)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -87,10 +113,21 @@ impl Server {
             }
         });
         self.child = Some(child);
-        let line = ready.recv_timeout(PATIENCE);
-        let Ok(line) = line else { panic!("no ready line on stdout; stderr says:\n{}", self.stderr()) };
-        let url = line.split([' ', ',']).find(|word| word.starts_with("http://"));
+        self.ready = Mutex::new(Some(ready));
+    }
+
+    /// Waits for the ready line of a launched server; false if it ended without one.
+    #[track_caller]
+    pub fn wait_ready(&mut self) -> bool {
+        let ready = std::mem::take(&mut self.ready).into_inner().expect("no panic").expect("the server was launched");
+        let line = match ready.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("neither ready nor ended; stderr says:\n{}", self.stderr()),
+        };
+        let url = line.split([' ', ',']).find(|word| word.starts_with("http://") || word.starts_with("unix:"));
         self.url = url.unwrap_or_else(|| panic!("no URL in the ready line {line:?}")).to_owned();
+        true
     }
 
     /// Its address, for clients.
@@ -113,6 +150,12 @@ impl Server {
         let mut child = self.child.take().expect("the server runs");
         child.kill().expect("a child can be killed");
         child.wait().expect("a child can be waited for");
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait_dead(&mut self) -> ExitStatus {
+        wait(self.child.take().expect("the server was started"))
     }
 
     /// SIGTERM, and a clean end.
@@ -154,37 +197,69 @@ impl Drop for Server {
     }
 }
 
-fn serve(data: &Path) -> Command {
+/// On a free port, unless the options say where.
+fn serve(data: &Path, options: &[String]) -> Command {
     let mut command = Command::new(program("datadb-server"));
-    command.arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0", "--http", "off"]);
+    command.arg("--data-dir").arg(data).args(["--http", "off"]).args(options);
+    if !options.iter().any(|option| option == "--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     command
 }
 
 /// Runs a server that is expected not to start; it is stopped if it does.
 #[track_caller]
 pub fn refused_server(data: &Path, options: &[&str]) -> Run {
-    finish(serve(data).args(options))
+    let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+    Running::start(serve(data, &options)).finish()
 }
 
 /// Runs another command of the server's program, such as `rebuild`.
 #[track_caller]
 pub fn server_command(arguments: &[&OsStr]) -> Run {
-    finish(Command::new(program("datadb-server")).args(arguments))
+    let mut command = Command::new(program("datadb-server"));
+    command.args(arguments);
+    Running::start(command).finish()
 }
 
-#[track_caller]
-fn finish(command: &mut Command) -> Run {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the server's program starts");
-    let deadline = Instant::now() + PATIENCE;
-    while child.try_wait().expect("a child can be waited for").is_none() {
-        if Instant::now() > deadline {
-            child.kill().expect("a child can be killed");
-            panic!("it should have ended: {:?}", child.wait_with_output());
-        }
-        thread::sleep(Duration::from_millis(10));
+/// A rebuild of this data directory, on its way.
+pub fn rebuilding(data: &Path, failpoint: Option<&str>) -> Running {
+    let mut command = Command::new(program("datadb-server"));
+    command.arg("rebuild").arg("--data-dir").arg(data);
+    command.envs(failpoint.map(|name| (datadb::failpoint::VARIABLE, name)));
+    Running::start(command)
+}
+
+/// A program that runs while the test goes on. It says little, so that its pipes hold it.
+pub struct Running(Child);
+
+impl Running {
+    /// Starts a command line.
+    #[track_caller]
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(command.spawn().expect("the program starts"))
     }
-    Run::from(child.wait_with_output().expect("a child can be waited for"))
+
+    /// kill -9, unless it has ended already.
+    pub fn kill(&mut self) {
+        self.0.kill().expect("a child can be killed");
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn finish(self) -> Run {
+        let Self(mut child) = self;
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().expect("a child can be waited for").is_none() {
+            if Instant::now() > deadline {
+                child.kill().expect("a child can be killed");
+                panic!("it should have ended: {:?}", child.wait_with_output());
+            }
+            thread::sleep(POLL);
+        }
+        Run::from(child.wait_with_output().expect("a child can be waited for"))
+    }
 }
 
 fn collect(mut from: impl Read + Send + 'static, to: &Arc<Mutex<String>>) {
@@ -198,9 +273,14 @@ fn collect(mut from: impl Read + Send + 'static, to: &Arc<Mutex<String>>) {
 }
 
 #[track_caller]
-fn end(mut child: Child, signal: Signal) -> ExitStatus {
+fn end(child: Child, signal: Signal) -> ExitStatus {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("not 0");
     kill_process(pid, signal).expect("a child can be signalled");
+    wait(child)
+}
+
+#[track_caller]
+fn wait(mut child: Child) -> ExitStatus {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
@@ -208,9 +288,9 @@ fn end(mut child: Child, signal: Signal) -> ExitStatus {
         }
         if Instant::now() > deadline {
             child.kill().expect("a child can be killed");
-            panic!("it does not end {} s after {signal:?}", PATIENCE.as_secs());
+            panic!("it does not end within {} s", PATIENCE.as_secs());
         }
-        thread::sleep(Duration::from_millis(10));
+        thread::sleep(POLL);
     }
 }
 
@@ -265,8 +345,13 @@ impl Client {
 
     /// `--json snapshot PATH` as this host.
     pub fn snapshot(&self, path: &Path) -> Run {
+        Run::from(self.snapshot_command(path).output().expect("the client starts"))
+    }
+
+    /// The same, not started yet.
+    pub fn snapshot_command(&self, path: &Path) -> Command {
         let host = self.host.iter().flat_map(|host| ["--host", host]).map(OsStr::new);
-        self.run([OsStr::new("--json"), OsStr::new("snapshot")].into_iter().chain(host).chain([path.as_os_str()]))
+        self.command([OsStr::new("--json"), OsStr::new("snapshot")].into_iter().chain(host).chain([path.as_os_str()]))
     }
 
     /// A backup that must succeed; gives its id.
@@ -294,6 +379,8 @@ impl Client {
 pub struct Run {
     /// Exit code; `None` after a signal.
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// Its standard output.
     pub stdout: Vec<u8>,
     /// Its standard error.
@@ -303,7 +390,7 @@ pub struct Run {
 impl From<Output> for Run {
     fn from(output: Output) -> Self {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Self { code: output.status.code(), stdout: output.stdout, stderr }
+        Self { code: output.status.code(), signal: output.status.signal(), stdout: output.stdout, stderr }
     }
 }
 

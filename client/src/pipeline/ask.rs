@@ -2,7 +2,7 @@
 //! order for their answer, several questions at once.
 
 use crossbeam_channel::{Receiver, Sender};
-use datadb::{BlobRef, Fault, limits};
+use datadb::{BlobRef, Fault, failpoint, limits};
 use tokio::sync::oneshot;
 
 use super::item::{Item, Items};
@@ -74,6 +74,7 @@ impl Pending {
             return true;
         }
         let answers = (!refs.is_empty()).then(|| asking.ask(&refs, &[]));
+        failpoint::hit("client.asked");
         to.send(Asked { items, answers }).is_ok()
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crossbeam_channel::bounded;
-use datadb::{Backup, Fault, Kind, SnapshotKey};
+use datadb::{Backup, Fault, Kind, SnapshotKey, failpoint};
 use tokio::runtime::Handle;
 
 use super::{
@@ -75,7 +75,9 @@ pub fn attempt(
     if exit::is_interrupted() {
         return Err(exit::interrupted().into());
     }
+    failpoint::hit("client.commit");
     let backup = commit(handle, &opened.session, request, report, &done)?;
+    failpoint::hit("client.committed");
     if let Some(Err(fault)) = writer.map(|writer| writer.finish(repository, backup.key())) {
         report.line(&format!("the next run will read everything: {fault}"));
     }

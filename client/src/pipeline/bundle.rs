@@ -1,7 +1,7 @@
 //! Bundling and uploading: full bundles are compressed by several threads and sent in their order.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use datadb::{Bundle, bundle::BundleBuilder};
+use datadb::{Bundle, bundle::BundleBuilder, failpoint};
 use std::{sync::atomic::Ordering, thread::Scope};
 use tokio::sync::mpsc;
 
@@ -49,6 +49,7 @@ impl Packer {
                 let Some(bytes) = bundles.send(&bundle) else { return };
                 run.bytes_uploaded.fetch_add(bytes, Ordering::Relaxed);
                 count(&report.counters.wire_bytes, bytes);
+                failpoint::hit("client.sent");
             }
         });
         Self { jobs, order }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::atomic::Ordering};
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
-use datadb::{Fault, ObjectKey, ObjectRef, object::Encoded, wire::Answer};
+use datadb::{Fault, ObjectKey, ObjectRef, failpoint, object::Encoded, wire::Answer};
 use tokio::sync::{mpsc, oneshot};
 
 use super::run::{Run, Trouble};
@@ -99,6 +99,7 @@ impl Sender<'_> {
         if self.batch.is_empty() {
             return true;
         }
+        failpoint::hit("client.objects");
         self.run.bytes_uploaded.fetch_add(self.bytes as u64, Ordering::Relaxed);
         self.bytes = 0;
         self.objects.send(std::mem::take(&mut self.batch))

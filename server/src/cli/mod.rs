@@ -7,6 +7,8 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::store::blobsfile::PACK_BYTES;
+
 /// Failed.
 const FAILED: u8 = 1;
 
@@ -34,6 +36,9 @@ struct ServeArgs {
     /// Listen beyond loopback although nobody is asked who they are yet
     #[arg(long)]
     insecure_listen: bool,
+    /// For tests, which want to meet many packs: seal each at this length
+    #[arg(long, value_name = "BYTES", hide = true, default_value_t = PACK_BYTES)]
+    pack_bytes: u64,
 }
 
 #[derive(Debug, Subcommand)]

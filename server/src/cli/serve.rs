@@ -43,7 +43,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         .into());
     }
     let dir = args.data_dir.ok_or("--data-dir is missing")?;
-    let held = DataDir::hold(&dir, Arc::new(RealDisk))?;
+    let held = DataDir::hold(&dir, Arc::new(RealDisk))?.with_pack_bytes(args.pack_bytes);
     let (engine, found) = Engine::open(held, Arc::new(SystemClock)).await?;
     tell(&found);
     if let Err(error) = engine.check_writable() {

@@ -3,6 +3,7 @@
 use datadb::{
     Backup, BackupKey, Digest, ObjectKey,
     codec::{DecodeError, Reader, Writer},
+    failpoint,
     object::{ObjectRef, set_members},
 };
 
@@ -130,6 +131,7 @@ impl Index {
                         put_object(&mut batch, encoding)?;
                         if batch.is_full() {
                             self.write(std::mem::replace(&mut batch, self.batch()))?;
+                            failpoint::hit("apply.part");
                         }
                     }
                     totals.objects += objects.len() as u64;
@@ -148,7 +150,9 @@ impl Index {
         totals.snapshots += names.len() as u64;
         batch.put(Family::State, keys::TOTALS, &totals.encode());
         batch.put(Family::State, keys::APPLIED, &encode_position(&logged.position));
-        self.write(batch)
+        self.write(batch)?;
+        failpoint::hit("apply.record");
+        Ok(())
     }
 
     /// Gives the name of the backup's snapshot if the index doesn't know it yet.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use datadb::{
-    Backup, HostName, Kind, Meta, ObjectKey, TreePath,
+    Backup, BackupKey, HostName, Kind, Meta, ObjectKey, TreePath,
     backup::{BackupTime, Counts},
     codec::DecodeError,
     wire::Answer,
 };
 
 use super::{Engine, EngineError, committer::Draft};
+use crate::db::{Family, keys};
 
 /// What a client says of a backup.
 #[derive(Clone, Debug)]
@@ -32,6 +33,16 @@ pub struct CommitCall {
 }
 
 impl Engine {
+    /// The backup that a commit with this token has made. Whoever repeats a commit because its answer got lost finds it
+    /// here, even where the session ended with the server that had it.
+    pub async fn committed(&self, token: [u8; 16]) -> Result<Option<Backup>, EngineError> {
+        self.with_index(move |index| match index.get(Family::Backups, &keys::token(&token))? {
+            Some(key) => Ok(index.backup(&BackupKey::try_from(&key[..])?)?),
+            None => Ok(None),
+        })
+        .await
+    }
+
     /// Makes a backup. When this returns, all of it is durable; before, nobody sees it.
     pub async fn commit(&self, call: CommitCall) -> Result<Backup, EngineError> {
         let CommitCall { token, host, path, root, time, counts, tags } = call;

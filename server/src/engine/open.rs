@@ -16,8 +16,11 @@ use std::{
     sync::Arc,
 };
 
-use datadb::{FORMAT_VERSION, chunking::ChunkerParams};
-use rustix::fs::{FlockOperation, flock};
+use datadb::{FORMAT_VERSION, chunking::ChunkerParams, failpoint};
+use rustix::{
+    fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
+    io::Errno,
+};
 use thiserror::Error;
 
 use super::{
@@ -163,7 +166,7 @@ impl DataDir {
         let lock = lock.map_err(io(&path))?;
         if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             return Err(match error {
-                rustix::io::Errno::WOULDBLOCK => OpenError::Locked { dir: root.to_owned() },
+                Errno::WOULDBLOCK => OpenError::Locked { dir: root.to_owned() },
                 other => OpenError::Io { place: path, source: other.into() },
             });
         }
@@ -324,15 +327,21 @@ impl Engine {
             return Err(OpenError::Log { last: 0, time: 0, source });
         }
         if stores.position.sequence == 0 {
+            failpoint::hit("create.index");
             stores.position = begin(&stores, clock.now()).await?;
         }
         if !is_complete {
+            failpoint::hit("create.applied");
             mark_complete(&stores.index).await?;
+            failpoint::hit("create.complete");
         }
         let genesis = stores.index.genesis()?.ok_or_else(|| OpenError::NoIndex { dir: dir.root.clone() })?;
         if genesis.format > FORMAT_VERSION {
             return Err(OpenError::Newer { dir: dir.root, found: genesis.format });
         }
+        // An interrupted rebuild's; what is in place is complete.
+        remove(&dir.root.join("index.new"))?;
+        remove(&dir.root.join("index.old"))?;
         let Stores { index, blobs, log, position, read_only, found } = stores;
         let pending = Arc::new(Pending::default());
         let committer = Committer::start(
@@ -383,6 +392,7 @@ async fn begin(stores: &Stores, now: i64) -> Result<Position, OpenError> {
     let mut log = Log::new(stores.log.clone(), Position::START);
     let (logged, result) = log.append(vec![Body::Genesis(genesis)], &[], now).await;
     result.map_err(EngineError::from)?;
+    failpoint::hit("create.genesis");
     let index = stores.index.clone();
     blocking(move || logged.iter().try_for_each(|logged| index.apply(logged))).await?;
     Ok(log.position())
@@ -411,19 +421,30 @@ pub async fn rebuild(dir: DataDir, progress: &mut (dyn FnMut(&str) + Send)) -> R
     if stores.position.sequence == 0 {
         return Err(OpenError::NoLog { dir: dir.root });
     }
+    failpoint::hit("rebuild.read");
     mark_complete(&stores.index).await?;
     let Stores { index, blobs, log, found, .. } = stores;
     drop((blobs, log, index));
     remove(&old)?;
-    let renamed = match fs::rename(&current, &old) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => fs::rename(&new, &current),
-    };
-    renamed
+    failpoint::hit("rebuild.complete");
+    replace(&new, &current, &old)
         .and_then(|()| File::open(&dir.root)?.sync_all())
         .map_err(|source| OpenError::Io { place: current, source })?;
+    failpoint::hit("rebuild.placed");
+    remove(&new)?;
     remove(&old)?;
     Ok(found)
+}
+
+/// Puts the new index in the old one's place in one step, so that there is an index at every moment. A file system that
+/// can't do that needs two, through `old`.
+fn replace(new: &Path, current: &Path, old: &Path) -> io::Result<()> {
+    match renameat_with(CWD, new, CWD, current, RenameFlags::EXCHANGE) {
+        Ok(()) => return Ok(()),
+        Err(Errno::NOENT) => {}
+        Err(_) => fs::rename(current, old)?,
+    }
+    fs::rename(new, current)
 }
 
 fn remove(dir: &Path) -> Result<(), OpenError> {

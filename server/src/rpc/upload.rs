@@ -223,11 +223,15 @@ impl api::upload_server::Upload for Service {
 
     async fn commit(&self, request: Request<api::CommitRequest>) -> Result<Response<api::CommitReply>, Status> {
         let request = request.into_inner();
+        let token = request.token[..].try_into();
+        let token = token.map_err(|_| status(DecodeError::rule("token", "is not 16 bytes long")))?;
+        if let Some(backup) = self.0.committed(token).await? {
+            return Ok(Response::new(api::CommitReply { backup: Some((&backup).into()) }));
+        }
         self.renew(&request.session)?;
         self.0.check_writable()?;
-        let token = request.token[..].try_into();
         let call = CommitCall {
-            token: token.map_err(|_| status(DecodeError::rule("token", "is not 16 bytes long")))?,
+            token,
             host: HostName::new(&request.host).map_err(status)?,
             path: TreePath::new(&request.path).map_err(status)?,
             root: request.root,

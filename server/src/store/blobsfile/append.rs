@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datadb::{BlobId, Bundle};
+use datadb::{BlobId, Bundle, failpoint};
 
 use super::{
     Inner, PACK_RECORDS_MAX, RESERVE_BYTES, State,
@@ -105,6 +105,7 @@ impl Inner {
         }
         open.len += record_len;
         open.records.push((offset, head));
+        failpoint::hit_in(&self.config.name, "written");
         let is_full = open.len >= self.config.pack_bytes || open.records.len() >= PACK_RECORDS_MAX;
         state.packs.insert(number, open.len);
         if is_full {
@@ -155,6 +156,7 @@ impl Inner {
                 self.cut_back(&*open.pack.file, len);
             }
         }
+        failpoint::hit_in(&self.config.name, "sealed");
         state.packs.insert(open.pack.number, len);
         state.appender.unsynced.push(UnsyncedPack { pack: open.pack, len, durable_len: open.durable_len });
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::PoisonError};
 
-use datadb::BlobId;
+use datadb::{BlobId, failpoint};
 
 use super::{Inner, State, Totals, append::UnsyncedPack, entry::Entry};
 use crate::{
@@ -34,9 +34,11 @@ impl Inner {
             self.drop_unsynced(&work);
             return Err(StoreError::NotDurable { place, source });
         }
+        failpoint::hit_in(&self.config.name, "synced");
         self.finish_sync(&work);
         // If the index fails, the entries stay in memory, where they are found, and the next flush tries again.
         self.write_entries(&work)?;
+        failpoint::hit_in(&self.config.name, "indexed");
         let mut state = self.state();
         state.flushing.clear();
         state.appender.closed.clear();
