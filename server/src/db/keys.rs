@@ -84,3 +84,53 @@ pub fn by_time(time: BackupTime, sequence: u64, place: u32) -> Vec<u8> {
 pub fn token(token: &[u8; 16]) -> Vec<u8> {
     join(b'k', &[token])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn host() -> impl Strategy<Value = HostName> {
+        "[a-zA-Z0-9.é-]{1,20}".prop_map(|name| HostName::new(&name).unwrap())
+    }
+
+    fn path() -> impl Strategy<Value = TreePath> {
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 1..9), 0..5).prop_filter_map("no path", |parts| {
+            let joined: Vec<u8> = parts.iter().flat_map(|part| [b"/", &part[..]].concat()).collect();
+            TreePath::lenient(&joined).ok()
+        })
+    }
+
+    fn time() -> impl Strategy<Value = BackupTime> {
+        (0..=datadb::limits::TIME_SECONDS_MAX).prop_map(|seconds| BackupTime::new(seconds).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_key_tells_its_host_and_path(host in host(), path in path()) {
+            prop_assert_eq!(parse_name(&name(&host, &path)), Some((host, path)));
+        }
+
+        #[test]
+        fn any_bytes_are_a_name_key_that_is_written_the_same_or_none(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let key = [b"n", &bytes[..]].concat();
+            if let Some((host, path)) = parse_name(&key) {
+                prop_assert_eq!(name(&host, &path), key);
+            }
+        }
+
+        #[test]
+        fn versions_are_ordered_by_time_and_lie_between_their_ends(host in host(), path in path(), a in time(), b in time()) {
+            let snapshot = SnapshotKey::of(&host, &path);
+            let (first, last) = versions(&snapshot);
+            prop_assert_eq!(version(&snapshot, a).cmp(&version(&snapshot, b)), a.cmp(&b));
+            prop_assert!(first < version(&snapshot, a) && version(&snapshot, a) < last);
+        }
+
+        #[test]
+        fn backups_are_ordered_by_time_then_by_commit(a in time(), b in time(), s in any::<(u64, u64)>(), p in any::<(u32, u32)>()) {
+            let order = by_time(a, s.0, p.0).cmp(&by_time(b, s.1, p.1));
+            prop_assert_eq!(order, (a, s.0, p.0).cmp(&(b, s.1, p.1)));
+        }
+    }
+}

@@ -59,3 +59,27 @@ impl Entry {
         Ok(Self { is_bad, cursor, record_len, position, len, digest })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_entry_comes_back_as_it_was_written(
+            is_bad: bool, pack: u64, offset: u64, record_len: u64, position: u32, len: u32, digest: [u8; 32]
+        ) {
+            let (cursor, digest) = (Cursor { pack, offset }, Digest::new(digest));
+            let entry = Entry { is_bad, cursor, record_len, position, len, digest };
+            prop_assert_eq!(Entry::decode(&entry.encode()).unwrap(), entry);
+        }
+
+        #[test]
+        fn any_bytes_are_an_error_or_an_entry_that_encodes_to_them(bytes in prop::collection::vec(any::<u8>(), 0..90)) {
+            if let Ok(entry) = Entry::decode(&bytes) {
+                prop_assert_eq!(entry.encode(), bytes);
+            }
+        }
+    }
+}

@@ -193,12 +193,60 @@ pub struct PackFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{conformance::bundle, cut::CutDisk, disk::Disk as _};
+    use proptest::prelude::*;
 
     #[test]
     fn a_file_name_tells_its_number_and_no_other_name_does() {
         assert_eq!(parse_file_name(&file_name(0x1f)), Some(0x1f));
         for other in ["1f.pack", "000000000000001F.pack", "000000000000001f.pack.new", "pack", ""] {
             assert_eq!(parse_file_name(other), None, "{other}");
+        }
+    }
+
+    fn file(bytes: &[u8]) -> Arc<dyn DiskFile> {
+        let disk = CutDisk::default();
+        disk.replace(Path::new("/pack"), Some(bytes.to_vec()));
+        disk.open(Path::new("/pack")).unwrap()
+    }
+
+    fn sealed(shapes: &[Vec<u8>]) -> (Vec<u8>, Vec<(u64, Head)>) {
+        let mut bytes = header(1);
+        let mut records = Vec::new();
+        for blob in shapes {
+            let bundle = bundle(&[Bytes::copy_from_slice(blob)]);
+            let head = Head::new(&bundle, b"label");
+            records.push((bytes.len() as u64, head.clone()));
+            bytes.extend_from_slice(head.bytes());
+            bytes.extend_from_slice(bundle.data());
+        }
+        bytes.extend_from_slice(&footer(&records));
+        (bytes, records)
+    }
+
+    proptest! {
+        #[test]
+        fn a_footer_lists_what_was_sealed(shapes in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..90), 0..6)) {
+            let (bytes, records) = sealed(&shapes);
+            prop_assert_eq!(read_footer(&*file(&bytes)).unwrap(), Some(records));
+        }
+
+        #[test]
+        fn a_footer_with_a_flipped_bit_is_none(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+            let (mut bytes, records) = sealed(&[vec![1; 50], vec![2; 10]]);
+            let (last, head) = &records[1];
+            let start = (last + head.record_len()) as usize;
+            let at = start + at.index(bytes.len() - start);
+            bytes[at] ^= 1 << bit;
+            prop_assert_eq!(read_footer(&*file(&bytes)).unwrap(), None);
+        }
+
+        #[test]
+        fn any_bytes_are_no_footer(mut bytes in prop::collection::vec(any::<u8>(), 0..300), has_end: bool) {
+            if has_end {
+                bytes.extend_from_slice(END_MAGIC);
+            }
+            prop_assert_eq!(read_footer(&*file(&bytes)).unwrap(), None);
         }
     }
 }
