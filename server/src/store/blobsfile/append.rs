@@ -58,7 +58,7 @@ impl Inner {
             return Err(self.broken());
         }
         let ids: Vec<BlobId> = bundle.refs().map(|blob| blob.id).collect();
-        let entries = self.entries(&state, &ids)?;
+        let entries = self.with_indexed(state.waiting(&ids), &ids)?;
         let outcomes = judge(bundle, &entries);
         if !outcomes.contains(&Outcome::New) {
             return Ok(state.put(outcomes, None));

@@ -202,7 +202,7 @@ impl Inner {
         progress: &mut Progress<'a>,
     ) -> Result<(), StoreError> {
         let ids: Vec<BlobId> = head.refs().map(|blob| blob.id).collect();
-        let known = self.entries(&self.state(), &ids)?;
+        let known = self.entries(&ids)?;
         let is_bad = bad.contains(&cursor);
         progress.report.records_added += 1;
         progress.totals.records += 1;

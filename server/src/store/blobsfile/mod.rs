@@ -155,6 +155,14 @@ impl Totals {
     }
 }
 
+impl State {
+    /// The entries of these blobs, as far as they wait in memory.
+    fn waiting(&self, ids: &[BlobId]) -> Vec<Option<Entry>> {
+        let waiting = |id| self.pending.get(id).or_else(|| self.flushing.get(id)).copied();
+        ids.iter().map(waiting).collect()
+    }
+}
+
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held left the maps whole: every change of them is a single insert or take.
@@ -177,16 +185,21 @@ impl Inner {
         Ok(file)
     }
 
-    /// The entries of these blobs, bad ones included: pending first, then the index.
-    fn entries(&self, state: &State, ids: &[BlobId]) -> Result<Vec<Option<Entry>>, StoreError> {
-        let waiting = |id| state.pending.get(id).or_else(|| state.flushing.get(id)).copied();
-        let mut entries: Vec<Option<Entry>> = ids.iter().map(waiting).collect();
+    /// The entries of these blobs, bad ones included: pending first, then the index. An entry goes from there to the index
+    /// and never back, so whoever only reads may let go of the state between the two.
+    fn entries(&self, ids: &[BlobId]) -> Result<Vec<Option<Entry>>, StoreError> {
+        let waiting = self.state().waiting(ids);
+        self.with_indexed(waiting, ids)
+    }
+
+    /// Adds what the index knows to what is known already.
+    fn with_indexed(&self, mut entries: Vec<Option<Entry>>, ids: &[BlobId]) -> Result<Vec<Option<Entry>>, StoreError> {
         let unknown: Vec<usize> = (0..ids.len()).filter(|at| entries[*at].is_none()).collect();
         let keys: Vec<&[u8; 20]> = unknown.iter().map(|at| ids[*at].as_bytes()).collect();
         let found = self.config.index.multi_get(self.config.family, &keys)?;
         for (at, value) in unknown.into_iter().zip(found) {
-            entries[at] =
-                value.as_deref().map(Entry::decode).transpose().map_err(IndexError::value("a blob's entry"))?;
+            let entry = value.as_deref().map(Entry::decode).transpose();
+            entries[at] = entry.map_err(IndexError::value("a blob's entry"))?;
         }
         Ok(entries)
     }
@@ -198,8 +211,7 @@ impl Inner {
             }
             _ => Presence::Missing,
         };
-        let entries = self.entries(&self.state(), ids)?;
-        Ok(entries.into_iter().map(presence).collect())
+        Ok(self.entries(ids)?.into_iter().map(presence).collect())
     }
 
     fn stats(&self) -> StoreStats {

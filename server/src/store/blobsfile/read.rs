@@ -21,7 +21,7 @@ const INDEX_PAGE: usize = 4096;
 impl Inner {
     /// The bundle that holds a blob. A copy that is damaged is marked bad.
     pub(super) fn read(&self, id: &BlobId) -> Result<Option<Stored>, StoreError> {
-        let entry = self.entries(&self.state(), std::slice::from_ref(id))?.remove(0);
+        let entry = self.entries(std::slice::from_ref(id))?.remove(0);
         let Some(entry) = entry.filter(|entry| !entry.is_bad) else { return Ok(None) };
         let what = match self.read_record(&entry) {
             Ok(Ok((head, bundle))) if head.refs().nth(entry.position as usize).is_some_and(|blob| blob.id == *id) => {
@@ -68,7 +68,7 @@ impl Inner {
             ids.push(*asked);
         }
         let mut state = self.state();
-        let entries = self.entries(&state, &ids)?;
+        let entries = self.with_indexed(state.waiting(&ids), &ids)?;
         let mut batch = self.config.index.batch();
         for (id, entry) in ids.iter().zip(entries) {
             let Some(mut entry) = entry.filter(|entry| !entry.is_bad && entry.cursor == cursor) else { continue };
