@@ -260,7 +260,12 @@ fn each_invariant_has_a_test_named_after_it() {
     for invariant in
         ["invariant_1_blob_before_reference", "invariant_2_all_or_nothing", "invariant_3_the_index_is_disposable"]
             .into_iter()
-            .chain(["invariant_4_verified", "invariant_6_bounded", "invariant_7_same_bytes_same_tree"])
+            .chain([
+                "invariant_4_verified",
+                "invariant_5_a_collision_harms_nobody",
+                "invariant_6_bounded",
+                "invariant_7_same_bytes_same_tree",
+            ])
     {
         assert!(all.contains(&format!("fn {invariant}")), "no test is named after {invariant}");
     }

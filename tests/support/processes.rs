@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::place::scratch;
 
 /// How long a server may take until it is ready, or until it has ended.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often one looks whether a process has ended.
 const POLL: Duration = Duration::from_millis(5);
