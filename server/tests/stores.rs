@@ -106,6 +106,22 @@ async fn a_repeated_put_heals_every_fault() {
     }
 }
 
+/// What a store can't read whole is an error that names the blob, never fewer or other bytes; the next try may succeed.
+#[tokio::test]
+async fn short_reads_and_flipped_bits_are_errors_that_name_the_blob() {
+    let store = Faulty::new(Arc::new(MemoryStore::default()));
+    let blob = sample(9, 1000);
+    let id = BlobId::of(&blob);
+    store.put(bundle(std::slice::from_ref(&blob)), Bytes::new()).await.unwrap();
+    for fault in [Fault::ShortRead, Fault::FlippedBits] {
+        store.next([Some(fault)]);
+        let error = store.get(&id).await.unwrap_err();
+        assert!(error.to_string().contains(&id.to_string()), "{error}");
+        assert_eq!(error.kind(), datadb::Kind::Damaged);
+        assert_eq!(bytes_of(&store.get(&id).await.unwrap().unwrap(), &id), Some(blob.clone()));
+    }
+}
+
 /// A damaged copy is never bytes: it is an error that names the blob, then it counts as missing, and the next upload of
 /// the same bytes heals it.
 #[tokio::test]
