@@ -11,6 +11,7 @@ pub mod clock;
 pub mod codec;
 pub mod error;
 pub mod failpoint;
+pub mod key;
 pub mod limits;
 pub mod meta;
 pub mod object;
@@ -20,8 +21,9 @@ pub use backup::{Backup, BackupKey, HostName, SnapshotKey, TreePath};
 pub use blob::{BlobId, BlobRef, Digest};
 pub use bundle::Bundle;
 pub use error::{Fault, Kind};
+pub use key::{ObjectKey, ObjectRef};
 pub use meta::{FileType, Meta, Name};
-pub use object::{Object, ObjectKey, ObjectRef};
+pub use object::Object;
 
 /// Version of the protocol in `proto/`. Both sides name theirs in the first call and refuse what they can't speak.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -12,9 +12,12 @@ use std::fmt;
 use crate::{
     blob::{BlobId, Digest},
     codec::{DecodeError, Reader, Writer},
+    key::ObjectKey,
     limits,
-    object::{KIND_META, ObjectKey},
 };
+
+/// The second byte of a meta's encoding, which tells it from other objects.
+pub const KIND_META: u8 = 1;
 
 /// A file name: bytes, not UTF-8. Never empty, `.` or `..`, without `/` and NUL, at most 255 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

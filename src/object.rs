@@ -16,42 +16,14 @@
 use bytes::Bytes;
 
 use crate::{
-    blob::{BlobId, Digest, id20},
+    blob::{BlobId, Digest},
     codec::{DecodeError, Reader, Writer},
     limits,
-    meta::{Content, Meta, Name, XattrValue},
+    meta::{Content, KIND_META, Meta, Name, XattrValue},
 };
 
-id20! {
-    /// Names an object: the SHA-1 of its canonical encoding.
-    ObjectKey
-}
+pub use crate::key::{ObjectKey, ObjectRef};
 
-impl ObjectKey {
-    /// The key of this encoding.
-    pub fn of(encoding: &[u8]) -> Self {
-        Self(*BlobId::of(encoding).as_bytes())
-    }
-}
-
-/// An object's key, and the BLAKE3 of its encoding that tells two objects with one key apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ObjectRef {
-    /// SHA-1 of the encoding.
-    pub key: ObjectKey,
-    /// BLAKE3 of the encoding.
-    pub digest: Digest,
-}
-
-impl ObjectRef {
-    /// Hashes an encoding both ways.
-    pub fn of(encoding: &[u8]) -> Self {
-        Self { key: ObjectKey::of(encoding), digest: Digest::of(encoding) }
-    }
-}
-
-/// First content byte of a meta's encoding.
-pub const KIND_META: u8 = 1;
 const KIND_SET: u8 = 2;
 const KIND_SET_HEAD: u8 = 3;
 const KIND_LIST: u8 = 4;

@@ -11,8 +11,10 @@ use support::{
     tree::{files, let_settle, random_bytes, write},
 };
 
-/// What is done to the cache file, with its bytes.
-const HARMS: [(&str, fn(&mut Vec<u8>)); 6] = [
+/// What is done to the bytes of the cache file.
+type Damage = fn(&mut Vec<u8>);
+
+const HARMS: [(&str, Damage); 6] = [
     ("emptied", Vec::clear),
     ("truncated", |bytes| bytes.truncate(bytes.len() / 2)),
     ("a byte flipped", |bytes| {

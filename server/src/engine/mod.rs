@@ -8,6 +8,7 @@ pub mod browse;
 pub mod clock;
 pub mod commit;
 pub mod committer;
+pub mod data_dir;
 pub mod download;
 pub mod error;
 pub mod file;
