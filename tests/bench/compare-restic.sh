@@ -49,6 +49,7 @@ measure() {
 }
 
 start() {
+    rm -f "$place/ready" # the last round's
     datadb-server --data-dir "$1" --listen 127.0.0.1:0 --http off >"$place/ready" 2>"$place/server.log" &
     server=$!
     until [ -s "$place/ready" ]; do
