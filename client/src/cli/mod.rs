@@ -3,6 +3,7 @@
 mod cat;
 mod choose;
 mod completions;
+mod diff;
 mod list;
 mod output;
 mod restore;
@@ -49,6 +50,8 @@ enum Command {
     Ls(list::Args),
     /// Write a file of a backup to stdout
     Cat(cat::Args),
+    /// Show how two backups differ
+    Diff(diff::Args),
     /// Bring back a backup, or a path in it
     Restore(restore::Args),
     /// Show how full the repository is
@@ -108,6 +111,7 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
         Command::Snapshots(args) => snapshots::run(&context, &args),
         Command::Ls(args) => list::run(&context, &args),
         Command::Cat(args) => cat::run(&context, &args),
+        Command::Diff(args) => diff::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Stats => stats::run(&context),
         Command::Completions(args) => completions::run(&args),

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use datadb::{
-    Backup, BlobId, Bundle, Fault, Kind, Meta, ObjectKey, TreePath, api,
+    Backup, BlobId, Bundle, Fault, Kind, Meta, Name, ObjectKey, TreePath, api,
     backup::BackupSpec,
     object::Chunk,
     wire::{pack_ids, unpack_ids},
@@ -119,6 +119,14 @@ impl Connection {
     pub async fn list_directory(&self, set: &ObjectKey, recursive: bool) -> Result<Listing, Fault> {
         let set = Bytes::copy_from_slice(set.as_bytes());
         let request = api::ListDirectoryRequest { set, recursive, after: Bytes::new() };
+        Ok(Listing(self.browse().list_directory(request).await.map_err(fault)?.into_inner()))
+    }
+
+    /// Lists a directory's set alone, from the first name after the given one.
+    pub async fn list_directory_after(&self, set: &ObjectKey, after: Option<&Name>) -> Result<Listing, Fault> {
+        let after = after.map(|name| Bytes::copy_from_slice(name.as_bytes())).unwrap_or_default();
+        let request =
+            api::ListDirectoryRequest { set: Bytes::copy_from_slice(set.as_bytes()), recursive: false, after };
         Ok(Listing(self.browse().list_directory(request).await.map_err(fault)?.into_inner()))
     }
 
