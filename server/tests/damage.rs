@@ -213,6 +213,32 @@ async fn a_damaged_log_loses_nothing_while_the_index_is_whole() {
     }
 }
 
+/// A log cut at the border of a record, whose index is gone too, is a shorter history: a rebuild succeeds, says where the
+/// log ends, and every backup of that history comes back whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_cut_at_a_record_without_an_index_is_a_shorter_history() {
+    let repository = repository().await;
+    let path = repository.packs("meta")[0].clone();
+    let bytes = repository.disk.read(&path).unwrap();
+    let magic = &bytes[24..32];
+    let borders: Vec<usize> = (24..bytes.len() - 8).filter(|at| bytes[*at..].starts_with(magic)).collect();
+    // The first record begins the repository; each backup is a record or two behind it.
+    let mut lengths = Vec::new();
+    for (records, border) in borders.iter().enumerate().skip(1) {
+        repository.disk.replace(&path, Some(bytes[..*border].to_vec()));
+        let held = DataDir::hold(repository.root.path(), Arc::new(repository.disk.clone())).unwrap();
+        let found = rebuild(held, &mut |_| ()).await.unwrap();
+        assert_eq!(found.last, records as u64, "the last record is named");
+        assert!(found.last_time > 0, "and its time");
+        let engine = repository.open().await.unwrap();
+        let listed = backups(&engine).await.len();
+        assert_eq!(repository.restore_all(&engine, "a shorter history").await, listed);
+        lengths.push(listed);
+        engine.close().await.unwrap();
+    }
+    assert!(lengths.is_sorted() && lengths.first() < lengths.last(), "{lengths:?}");
+}
+
 /// Files of the index: the server starts and gives exact bytes, or says that a rebuild is due; a rebuild makes all whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_index_is_refused_or_right_and_a_rebuild_mends_it() {
