@@ -117,16 +117,17 @@ impl Connection {
 
     /// Lists a directory's set; recursively, each directory is followed by its own entries.
     pub async fn list_directory(&self, set: &ObjectKey, recursive: bool) -> Result<Listing, Fault> {
-        let set = Bytes::copy_from_slice(set.as_bytes());
-        let request = api::ListDirectoryRequest { set, recursive, after: Bytes::new() };
-        Ok(Listing(self.browse().list_directory(request).await.map_err(fault)?.into_inner()))
+        self.list(set, recursive, Bytes::new()).await
     }
 
     /// Lists a directory's set alone, from the first name after the given one.
     pub async fn list_directory_after(&self, set: &ObjectKey, after: Option<&Name>) -> Result<Listing, Fault> {
         let after = after.map(|name| Bytes::copy_from_slice(name.as_bytes())).unwrap_or_default();
-        let request =
-            api::ListDirectoryRequest { set: Bytes::copy_from_slice(set.as_bytes()), recursive: false, after };
+        self.list(set, false, after).await
+    }
+
+    async fn list(&self, set: &ObjectKey, recursive: bool, after: Bytes) -> Result<Listing, Fault> {
+        let request = api::ListDirectoryRequest { set: Bytes::copy_from_slice(set.as_bytes()), recursive, after };
         Ok(Listing(self.browse().list_directory(request).await.map_err(fault)?.into_inner()))
     }
 

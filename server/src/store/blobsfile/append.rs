@@ -17,7 +17,7 @@ use crate::store::{Cursor, Outcome, Put, StoreError, disk::DiskFile};
 pub(super) struct Appender {
     pub open: Option<OpenPack>,
     pub unsynced: Vec<UnsyncedPack>,
-    /// Packs that a failed sync ended, with their lengths, not in the index yet.
+    /// Packs that take no more (sealed and synced, or ended by a failed sync) whose lengths the index doesn't have yet.
     pub closed: Vec<(u64, u64)>,
     /// A file was made since the directory was last synced.
     pub is_dir_dirty: bool,

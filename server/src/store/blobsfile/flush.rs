@@ -56,8 +56,7 @@ impl Inner {
         state.flushing.extend(pending);
         let State { appender, flushing, totals, unflushed_bytes, packs, .. } = &mut *state;
         let mut to_sync = appender.unsynced.clone();
-        let sealed = to_sync.iter().map(|pack| (pack.pack.number, pack.len));
-        let sealed = sealed.chain(appender.closed.iter().copied()).collect();
+        let sealed = to_sync.iter().map(|pack| (pack.pack.number, pack.len)).collect();
         if let Some(open) = appender.open.as_ref().filter(|open| open.len > open.durable_len) {
             to_sync.push(UnsyncedPack { pack: open.pack.clone(), len: open.len, durable_len: open.durable_len });
         }
@@ -87,6 +86,8 @@ impl Inner {
     fn finish_sync(&self, work: &Work) {
         let mut state = self.state();
         state.appender.unsynced.retain(|pack| !work.sealed.iter().any(|(number, _)| *number == pack.pack.number));
+        // Their lengths stay noted until the index has them, however often that fails.
+        state.appender.closed.extend(&work.sealed);
         if let Some(open) = &mut state.appender.open {
             let synced = work.packs.iter().find(|pack| pack.pack.number == open.pack.number);
             open.durable_len = synced.map_or(open.durable_len, |pack| pack.len);
@@ -104,6 +105,7 @@ impl Inner {
 
     fn write_entries(&self, work: &Work) -> Result<(), StoreError> {
         let index = &self.config.index;
+        let closed = self.state().appender.closed.clone();
         let mut chunks = work.entries.chunks(BATCH_BYTES_MAX / ENTRY_BYTES).peekable();
         loop {
             let mut batch = index.batch();
@@ -111,7 +113,7 @@ impl Inner {
                 batch.put(self.config.family, id.as_bytes(), &entry.encode());
             }
             if chunks.peek().is_none() {
-                for (number, len) in &work.sealed {
+                for (number, len) in &closed {
                     batch.put(Family::State, &keys::pack(&self.config.name, *number), &len.to_be_bytes());
                 }
                 let leaf = keys::leaf(&self.config.name);
