@@ -23,7 +23,7 @@ use datadb_server::{
         cut::{Chance, CutDisk},
     },
 };
-use support::{Tree, back_up, backups, open, restore, send};
+use support::{Tree, back_up, back_up_as, backups, open, restore, send};
 
 /// What a client tried and what it was told.
 #[derive(Default)]
@@ -52,9 +52,8 @@ fn trees(seed: u64, count: u64) -> Vec<Tree> {
 }
 
 /// Backs up each tree in turn; from the first error on nothing works any more.
-async fn run(root: &Path, disk: &CutDisk, trees: &[Tree]) -> Model {
-    let mut model = Model::default();
-    let Ok((engine, _)) = open(root, Arc::new(disk.clone())).await else { return model };
+async fn run(root: &Path, disk: &CutDisk, host: &str, trees: &[Tree], model: &mut Model) {
+    let Ok((engine, _)) = open(root, Arc::new(disk.clone())).await else { return };
     model.synced = wal_files(&root.join("index"));
     for (number, tree) in trees.iter().enumerate() {
         // Some blobs arrive without ever being committed.
@@ -63,14 +62,13 @@ async fn run(root: &Path, disk: &CutDisk, trees: &[Tree]) -> Model {
             drop(send(&engine, &stray).await);
         }
         model.tried.push(tree.clone());
-        match back_up(&engine, "/tree", tree).await {
+        match back_up_as(&engine, host, "/tree", tree).await {
             Ok(backup) => model.committed.insert(backup.key(), tree.clone()),
             Err(_) => break,
         };
     }
     // As after a crash: nothing is closed, whatever is queued fails on the dead disk.
     drop(engine.close().await);
-    model
 }
 
 /// Tears a random part off the end of the index's newest write-ahead log, but nothing of what was synced.
@@ -92,7 +90,7 @@ fn wal_files(index: &Path) -> BTreeMap<PathBuf, u64> {
 }
 
 /// Everything that must hold after a cut.
-async fn verify(root: &Path, disk: &CutDisk, model: &Model, context: &str) {
+async fn verify(root: &Path, disk: &CutDisk, model: &mut Model, context: &str) {
     let (engine, found) = open(root, Arc::new(disk.clone())).await.unwrap_or_else(|error| panic!("{context}: {error}"));
     assert!(found.blobs.damage.is_empty() && found.log.damage.is_empty(), "{context}: {found:?}");
     engine.check_writable().unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -109,6 +107,8 @@ async fn verify(root: &Path, disk: &CutDisk, model: &Model, context: &str) {
     let next = model.tried.last().cloned().unwrap_or_else(|| trees(1, 1).remove(0));
     let backup = back_up(&engine, "/tree", &next).await.unwrap_or_else(|error| panic!("{context}: {error}"));
     assert_eq!(restore(&engine, &backup).await.unwrap(), next, "{context}");
+    model.tried.push(next.clone());
+    model.committed.insert(backup.key(), next);
     let before = backups(&engine).await;
     engine.close().await.unwrap();
     drop(engine);
@@ -127,11 +127,12 @@ async fn round(trees: &[Tree], cut_at: u64, seed: u64) {
     let dir = tempfile::tempdir().unwrap();
     let disk = CutDisk::default();
     disk.cut_power_at(cut_at);
-    let model = run(dir.path(), &disk, trees).await;
+    let mut model = Model::default();
+    run(dir.path(), &disk, "host", trees, &mut model).await;
     let mut chance = Chance::new(seed ^ 0x5eed);
     tear_index(dir.path(), &model.synced, &mut chance);
     let after = disk.after_the_cut(seed);
-    verify(dir.path(), &after, &model, &format!("cut at operation {cut_at}, seed {seed}")).await;
+    verify(dir.path(), &after, &mut model, &format!("cut at operation {cut_at}, seed {seed}")).await;
 }
 
 /// **Invariant 2, all or nothing**, for a power cut at every single operation of a small scenario.
@@ -140,7 +141,8 @@ async fn invariant_2_a_power_cut_at_every_operation_loses_no_committed_backup_an
     let trees = trees(7, 4);
     let dir = tempfile::tempdir().unwrap();
     let disk = CutDisk::default();
-    let model = run(dir.path(), &disk, &trees).await;
+    let mut model = Model::default();
+    run(dir.path(), &disk, "host", &trees, &mut model).await;
     assert_eq!(model.committed.len(), trees.len());
     let operations = disk.operations();
     for cut_at in 0..=operations {
@@ -159,6 +161,25 @@ async fn invariant_2_power_cuts_at_random_points_of_random_scenarios() {
         round(&trees, chance.below(250), seed).await;
     }
     println!("{rounds} random power cuts: all committed backups intact");
+}
+
+/// One repository through several power cuts, with backups of two hosts, restores and rebuilds in between: what was ever
+/// committed is in it at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_2_a_repository_survives_one_power_cut_after_the_other() {
+    for seed in 0..6 {
+        let (dir, mut disk, mut model) = (tempfile::tempdir().unwrap(), CutDisk::default(), Model::default());
+        let mut chance = Chance::new(5000 + seed);
+        for cycle in 0..5 {
+            let host = ["alpha", "beta"][chance.below(2) as usize];
+            disk.cut_power_at(disk.operations() + chance.below(120));
+            run(dir.path(), &disk, host, &trees(seed * 100 + cycle, 2 + chance.below(6)), &mut model).await;
+            tear_index(dir.path(), &model.synced, &mut chance);
+            disk = disk.after_the_cut(seed * 100 + cycle);
+            verify(dir.path(), &disk, &mut model, &format!("seed {seed}, cut {cycle}")).await;
+        }
+        println!("seed {seed}: {} backups outlived 5 power cuts", model.committed.len());
+    }
 }
 
 /// A sync that fails once: the commit says so, nothing that was written since is trusted, and the same backup made again
@@ -181,6 +202,6 @@ async fn what_a_failed_sync_left_behind_is_not_trusted() {
         model.committed.insert(backup.key(), trees[2].clone());
         drop(engine.close().await);
         drop(engine);
-        verify(dir.path(), &disk.after_the_cut(0), &model, "after a failed sync").await;
+        verify(dir.path(), &disk.after_the_cut(0), &mut model, "after a failed sync").await;
     }
 }

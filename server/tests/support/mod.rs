@@ -58,6 +58,11 @@ pub async fn open(root: &Path, disk: Arc<dyn Disk>) -> Result<(Engine, Found), O
 
 /// Backs up a flat directory as a client would: asks, sends what is missing, sends objects, commits.
 pub async fn back_up(engine: &Engine, path: &str, tree: &Tree) -> Result<Backup, EngineError> {
+    back_up_as(engine, "host", path, tree).await
+}
+
+/// The same from a host of this name.
+pub async fn back_up_as(engine: &Engine, host: &str, path: &str, tree: &Tree) -> Result<Backup, EngineError> {
     send(engine, tree).await?;
     let mut builder = SetBuilder::new();
     let mut objects: Vec<Encoded> = Vec::new();
@@ -79,7 +84,7 @@ pub async fn back_up(engine: &Engine, path: &str, tree: &Tree) -> Result<Backup,
     let counts = Counts { files: tree.len() as u64, dirs: 1, ..Counts::default() };
     let call = CommitCall {
         token: token(),
-        host: HostName::new("host")?,
+        host: HostName::new(host)?,
         path: TreePath::new(path.as_bytes())?,
         root: root.encode().into(),
         time: None,
