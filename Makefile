@@ -12,11 +12,11 @@ PROGRAMS := datadb-server datadb-client
 GRPCURL  := $(CACHE)/venv/bin/grpcurl
 
 .NOTPARALLEL:
-.PHONY: help build demo test lint install bench deps deps-test
+.PHONY: help build demo test lint install bench bench-check deps deps-test
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  Variables: DIR=path (demo, bench)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
+	@echo '  Variables: DIR=path (demo)  TREE=path NEXT=path (bench)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
 
 build: deps ## Build all programs
 	$(CARGO) build $(WHOLE)
@@ -32,13 +32,16 @@ lint: deps ## Check format, lints and documentation
 	$(CARGO) clippy $(WHOLE) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WHOLE) --no-deps
 
-install: build ## Install programs and completions below PREFIX
+install: build ## Install programs, manual pages and completions below PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(PROGRAMS:%='$(RELEASE)/%') '$(DESTDIR)$(PREFIX)/bin'
-	tests/scripts/completions.sh '$(RELEASE)/datadb-client' '$(DESTDIR)$(PREFIX)/share'
+	tests/scripts/share.sh '$(RELEASE)/datadb-client' '$(DESTDIR)$(PREFIX)/share'
 
-bench: build ## Measure DIR beside restic (apt install restic)
-	@tests/bench/compare-restic.sh '$(RELEASE)' '$(DIR)' $(NEXT)
+bench: build ## Measure beside restic and borg (BENCH_ALL=1: bupstash and rustic, too)
+	@tests/bench/compare.py '$(RELEASE)' $(TREE) $(NEXT)
+
+bench-check: deps ## Count the instructions of every stage; fails on 10 % more than on record
+	@tests/bench/instructions.sh "$$(tests/bench/stages.sh '$(CARGO_TARGET_DIR)')"
 
 deps:
 	@tests/scripts/need.sh build
