@@ -123,6 +123,17 @@ impl TreePath {
         &self.0
     }
 
+    /// The part of it that lies below `root`, `/` if the two are equal; `None` if it lies elsewhere.
+    pub fn below(&self, root: &Self) -> Option<Self> {
+        if *root == Self::root() {
+            return Some(self.clone());
+        }
+        match self.0.strip_prefix(&root.0[..])? {
+            b"" => Some(Self::root()),
+            rest => rest.starts_with(b"/").then(|| Self(rest.to_vec())),
+        }
+    }
+
     /// The components in order; none for the root.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|byte| *byte == b'/').filter(|part| !part.is_empty())

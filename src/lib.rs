@@ -11,10 +11,12 @@ pub mod clock;
 pub mod codec;
 pub mod error;
 pub mod failpoint;
+pub mod glob;
 pub mod key;
 pub mod limits;
 pub mod meta;
 pub mod object;
+pub mod version;
 pub mod wire;
 
 pub use backup::{Backup, BackupKey, HostName, SnapshotKey, TreePath};
@@ -24,6 +26,7 @@ pub use error::{Fault, Kind};
 pub use key::{ObjectKey, ObjectRef};
 pub use meta::{FileType, Meta, Name};
 pub use object::Object;
+pub use version::{Moment, Version};
 
 /// Version of the protocol in `proto/`. Both sides name theirs in the first call and refuse what they can't speak.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -78,5 +78,32 @@ pub const TAG_BYTES_MAX: usize = 1024;
 /// Backup times are kept as ten decimal digits of unix seconds (until the year 2286).
 pub const TIME_SECONDS_MAX: i64 = 9_999_999_999;
 
+/// A file of patterns (`.gitignore`, `--exclude-file`): one is held for each directory open at a time.
+pub const PATTERN_FILE_BYTES_MAX: usize = 256 << 10;
+
+/// The list of `--files-from`, which is sorted in memory: some millions of paths, 8 bytes more for each.
+pub const LISTED_BYTES_MAX: usize = 256 << 20;
+
+/// Paths in it.
+pub const LISTED_PATHS_MAX: usize = 8 << 20;
+
 /// A session without traffic for so long is forgotten.
 pub const LEASE_SECONDS: u32 = 600;
+
+/// Bytes of a pattern: a path of Linux. Bounds what the server compiles for a stranger.
+pub const PATTERN_BYTES_MAX: usize = 4096;
+
+/// Backups of one snapshot that one walk compares: 28 bytes each for every open directory that differs in all of them.
+/// Of a snapshot with more, a version that lies on both sides of a border is told twice.
+pub const WALK_BACKUPS_MAX: usize = 1 << 16;
+
+/// Bytes (roughly) of what a walk over many backups remembers: hits of one directory, and directories still to come. Where
+/// it is too little, a directory is read in several passes.
+pub const WALK_BYTES_MAX: usize = 8 << 20;
+
+/// Distinct blobs that statistics count one by one, some 60 bytes each in memory. Of more, a sample of at least half as many
+/// stands for all: a quarter of a percent for their number, about half a percent for their bytes.
+pub const SAMPLE_BLOBS_MAX: usize = 1 << 18;
+
+/// Bundles that statistics read to learn what blobs take as they are stored: some 200 MiB, a second of a disk.
+pub const SAMPLE_BUNDLES_MAX: usize = 512;

@@ -5,7 +5,7 @@ use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{
     api,
-    backup::{Backup, BackupTime, Counts, HostName, TreePath},
+    backup::{Backup, BackupKey, BackupTime, Counts, HostName, TreePath},
     blob::{BlobId, BlobRef, Digest},
     bundle::{Bundle, BundleError, Codec},
     chunking::ChunkerParams,
@@ -13,6 +13,7 @@ use crate::{
     error::{Fault, Kind},
     meta::{Content, FileType, HardLink, Meta, Name, Timestamp, Xattr, XattrValue},
     object::{ObjectKey, ObjectRef},
+    version::{Moment, Version},
 };
 
 /// Name of the metadata entry that tells kinds apart which share a gRPC code.
@@ -168,7 +169,7 @@ impl TryFrom<api::Chunker> for ChunkerParams {
 }
 
 /// File types by the API's numbers, which are those of the encoding.
-fn file_type(number: i32) -> Result<FileType, DecodeError> {
+pub fn file_type(number: i32) -> Result<FileType, DecodeError> {
     FileType::try_from(u8::try_from(number).unwrap_or(u8::MAX))
 }
 
@@ -301,6 +302,45 @@ fn xattr_from_api(xattr: api::Xattr) -> Result<Xattr, DecodeError> {
         api::xattr::Content::Blob(id) => XattrValue::Blob(BlobId::try_from(&id[..])?),
     };
     Ok(Xattr { name: xattr.name.to_vec(), value })
+}
+
+impl From<Moment> for api::Moment {
+    fn from(moment: Moment) -> Self {
+        Self { backup: Bytes::copy_from_slice(moment.backup.as_bytes()), time: moment.time.seconds() }
+    }
+}
+
+impl TryFrom<Option<api::Moment>> for Moment {
+    type Error = DecodeError;
+    fn try_from(moment: Option<api::Moment>) -> Result<Self, DecodeError> {
+        let api::Moment { backup, time } = required("moment", moment)?;
+        Ok(Self { backup: BackupKey::try_from(&backup[..])?, time: BackupTime::new(time)? })
+    }
+}
+
+impl From<&Version> for api::Version {
+    fn from(version: &Version) -> Self {
+        Self {
+            path: Bytes::copy_from_slice(version.path.as_bytes()),
+            first: Some(version.first.into()),
+            last: Some(version.last.into()),
+            backups: version.backups,
+            meta: version.meta.as_ref().map(|meta| meta_to_api(meta, None)),
+        }
+    }
+}
+
+impl TryFrom<api::Version> for Version {
+    type Error = DecodeError;
+    fn try_from(version: api::Version) -> Result<Self, DecodeError> {
+        Ok(Self {
+            path: TreePath::new(&version.path)?,
+            first: Moment::try_from(version.first)?,
+            last: Moment::try_from(version.last)?,
+            backups: version.backups,
+            meta: version.meta.map(Meta::try_from).transpose()?,
+        })
+    }
 }
 
 /// A blob's place in a bundle's table together with its id; for callers that look for wanted ids.

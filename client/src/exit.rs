@@ -2,11 +2,15 @@
 
 use std::{
     process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use datadb::{Fault, Kind};
+use tokio::sync::Semaphore;
 
 /// How a run ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,15 @@ pub const PARTIAL: u8 = 3;
 pub const INTERRUPTED: u8 = 130;
 
 static INTERRUPT: AtomicBool = AtomicBool::new(false);
+static PARTING: OnceLock<&str> = OnceLock::new();
+
+/// What to say besides when the run is interrupted: what becomes of what was done. The first one counts.
+pub fn on_interrupt_say(parting: &'static str) {
+    PARTING.get_or_init(|| parting);
+}
+
+/// Has no permits; an interrupt closes it, which wakes all who wait for one.
+static GATE: Semaphore = Semaphore::const_new(0);
 
 /// Whether Ctrl+C was pressed; whoever holds half-written files then removes them and stops.
 pub fn is_interrupted() -> bool {
@@ -48,6 +61,15 @@ pub fn is_interrupted() -> bool {
 /// The fault of whoever stops because of an interrupt.
 pub fn interrupted() -> Fault {
     Fault::new(Kind::Internal, "interrupted")
+}
+
+/// Waits for something that may take long, but no longer than until an interrupt.
+pub async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::select! {
+        biased;
+        _ = GATE.acquire() => Err(interrupted()),
+        done = work => done,
+    }
 }
 
 /// Waits for Ctrl+C or SIGTERM, gives everybody a second to clean up, and ends the process.
@@ -61,7 +83,9 @@ pub async fn on_interrupt() {
         _ = term.recv() => {}
     }
     INTERRUPT.store(true, Ordering::Relaxed);
-    eprintln!("\ndatadb-client: interrupted");
+    GATE.close();
+    let parting = PARTING.get().map(|parting| format!(": {parting}")).unwrap_or_default();
+    eprintln!("\ndatadb-client: interrupted{parting}");
     tokio::select! {
         () = tokio::time::sleep(Duration::from_secs(1)) => {}
         _ = int.recv() => {}

@@ -1,7 +1,7 @@
 //! The client of DataDB: walks, chunks, hashes, compresses and streams; and brings everything back.
 //!
 //! `walk -> pipeline (read, ask, bundle, upload, assemble, objects) -> commit` is a snapshot, `restore` the way back;
-//! `connection` is all that knows the API, and what the other edges (FUSE, scheduler) use.
+//! `select` says what of a tree is taken; `connection` is all that knows the API, and what the other edges (FUSE, scheduler) use.
 
 pub mod cache;
 pub mod chunker;
@@ -13,4 +13,7 @@ pub mod exit;
 pub mod pipeline;
 pub mod report;
 pub mod restore;
+pub mod select;
 pub mod walk;
+
+pub use datadb::glob;

@@ -41,6 +41,7 @@ if [ "${1:-build}" = test ]; then
     need time time
     need setpriv util-linux
     need mount mount
+    need git git
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 fi
 [ -n "$missing" ] || exit 0

@@ -8,8 +8,11 @@
 pub mod chance;
 pub mod changing;
 pub mod compare;
+pub mod link;
+pub mod many;
 pub mod oddities;
 pub mod place;
 pub mod processes;
 pub mod raw;
 pub mod tree;
+pub mod versions;

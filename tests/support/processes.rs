@@ -246,6 +246,12 @@ impl Running {
         self.0.kill().expect("a child can be killed");
     }
 
+    /// SIGINT, as Ctrl+C sends it.
+    pub fn interrupt(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a pid")).expect("not 0");
+        kill_process(pid, Signal::INT).expect("a child can be signalled");
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn finish(self) -> Run {
@@ -316,6 +322,11 @@ impl Client {
     /// The same home, speaking to another address (a restarted server's).
     pub fn at(&self, url: &str) -> Self {
         Self { url: url.to_owned(), host: self.host.clone(), home: Arc::clone(&self.home) }
+    }
+
+    /// The server's address.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The directory that holds its cache.

@@ -1,6 +1,12 @@
 //! Small words for making files in tests: reproducible random bytes, whole trees by path and content.
 
-use std::{fs, os::unix::fs::FileExt, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::{ffi::OsStrExt as _, fs::FileExt},
+    path::Path,
+    time::Duration,
+};
 
 /// So many bytes that don't compress and never repeat; the same for the same seed.
 pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
@@ -44,6 +50,22 @@ pub fn let_settle() {
 /// Waits until the clock shows another second, so that the next backup is the newest and none lies in the future.
 pub fn next_second() {
     std::thread::sleep(Duration::from_millis(1100));
+}
+
+/// Every path below a directory, relative to it; symlinks are not followed.
+pub fn paths(root: &Path) -> BTreeSet<Vec<u8>> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).expect("a directory").map(|entry| entry.expect("an entry")) {
+            if entry.file_type().expect("a type").is_dir() {
+                open.push(entry.path());
+            }
+            let path = entry.path();
+            found.insert(path.strip_prefix(root).expect("it lies below").as_os_str().as_bytes().to_vec());
+        }
+    }
+    found
 }
 
 /// Every regular file below a directory with its size.

@@ -16,8 +16,16 @@ use crate::{
     restore::window::Window,
 };
 
+const EXAMPLES: &str = "\
+Every byte is verified before it is written.
+
+Examples:
+  datadb-client cat latest:/letters/draft.txt
+  datadb-client cat databases.sql@yesterday:/ | psql";
+
 /// Arguments of `cat`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Which backup, and which file in it: BACKUP:PATH
     #[arg(value_name = "BACKUP:PATH")]

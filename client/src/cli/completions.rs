@@ -7,8 +7,16 @@ use datadb::Fault;
 use super::{Cli, output};
 use crate::exit::Outcome;
 
+const EXAMPLES: &str = "\
+`make install` puts them where the shells look.
+
+Examples:
+  datadb-client completions bash >/etc/bash_completion.d/datadb-client
+  datadb-client completions fish >~/.config/fish/completions/datadb-client.fish";
+
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Which shell
     shell: Shell,

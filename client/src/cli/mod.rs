@@ -4,12 +4,21 @@ mod cat;
 mod choose;
 mod completions;
 mod diff;
+mod entry;
+mod find;
+mod history;
 mod list;
+mod man;
+mod near;
 mod output;
+mod profile;
 mod restore;
+mod select;
+mod size;
 mod snapshot;
 mod snapshots;
 mod stats;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -19,25 +28,60 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
-    connection::Connection,
+    connection::{Access, Connection, Rate},
     exit::{self, Outcome},
+    report::Show,
 };
+use profile::Settings;
+
+/// Where a server listens that was not told otherwise.
+const SERVER: &str = "http://127.0.0.1:9735";
+
+const GLOBAL: &str = "Global options";
+
+const EXAMPLES: &str = "\
+A BACKUP is the beginning of its id, latest, latest~N (the N-th before it), or NAME@TIME (the last one of that path at
+or before a time: 2014, 2014-05-12, 2014-05-12T18:36, yesterday, 3d, 1w). `BACKUP:/PATH` is a path in it.
+
+Settings that count always, and profiles, lie in $XDG_CONFIG_HOME/datadb/client.toml.
+
+Examples:
+  datadb-client snapshot ~/Documents
+  datadb-client ls latest:/letters
+  datadb-client restore Documents@yesterday:/letters --target /tmp/letters
+
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 done but something could not be read or restored, 130 interrupted.";
 
 /// Backs up directories to a DataDB server, and brings them back.
 #[derive(Debug, Parser)]
-#[command(name = "datadb-client", version, max_term_width = 100)]
+#[command(name = "datadb-client", version = version(), max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The server: http://HOST:PORT or unix:PATH
-    #[arg(long, global = true, env = "DATADB_SERVER", default_value = "http://127.0.0.1:9735", value_name = "URL")]
-    server: String,
+    /// The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735]
+    #[arg(long, global = true, env = "DATADB_SERVER", value_name = "URL", help_heading = GLOBAL)]
+    server: Option<String>,
+    /// Use a profile of client.toml
+    #[arg(short = 'P', long, global = true, value_name = "NAME", help_heading = GLOBAL)]
+    profile: Option<String>,
     /// Print one JSON object a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
     /// No progress and no closing words
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     quiet: bool,
+    /// Send no faster than this many bytes a second (500k, 2M)
+    #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate, help_heading = GLOBAL)]
+    limit_upload: Option<Rate>,
+    /// Fetch no faster than this many bytes a second
+    #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate, help_heading = GLOBAL)]
+    limit_download: Option<Rate>,
     #[command(subcommand)]
     command: Command,
+}
+
+/// Of the program, the protocol that it speaks and the format that it knows.
+fn version() -> String {
+    let (protocol, format) = (datadb::PROTOCOL_VERSION, datadb::FORMAT_VERSION);
+    format!("{} (protocol {protocol}, format {format})", env!("CARGO_PKG_VERSION"))
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,18 +96,27 @@ enum Command {
     Cat(cat::Args),
     /// Show how two backups differ
     Diff(diff::Args),
+    /// Show every version of a file over all backups
+    History(history::Args),
+    /// Find files in one backup or in all
+    Find(find::Args),
     /// Bring back a backup, or a path in it
     Restore(restore::Args),
-    /// Show how full the repository is
-    Stats,
+    /// Show how full the repository is, and what backups take
+    Stats(stats::Args),
     /// Print a shell's completions
     Completions(completions::Args),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// What every subcommand gets.
 pub struct Context {
     runtime: Runtime,
-    server: String,
+    access: Access,
+    /// What the configuration says.
+    pub settings: Settings,
     /// Print JSON.
     pub json: bool,
     /// Print as little as possible.
@@ -73,12 +126,21 @@ pub struct Context {
 impl Context {
     /// Opens the connection.
     pub fn connect(&self) -> Result<Connection, Fault> {
-        self.runtime.block_on(Connection::open(&self.server))
+        self.runtime.block_on(Connection::open(&self.access))
     }
 
     /// Waits for something of the connection's.
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
+    }
+
+    /// Whom to show how far a long run is.
+    pub fn show(&self) -> Show {
+        match (self.quiet, self.json) {
+            (true, _) => Show::Nothing,
+            (false, false) => Show::Person,
+            (false, true) => Show::Program(Box::new(output::status)),
+        }
     }
 
     /// The runtime.
@@ -101,20 +163,35 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Outcome, Fault> {
+    match cli.command {
+        Command::Completions(args) => return completions::run(&args),
+        Command::Man(args) => return man::run(&args),
+        _ => {}
+    }
     raise_file_limit();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(Kind::Internal, format!("can't start: {error}")))?;
     runtime.spawn(exit::on_interrupt());
-    let context = Context { runtime, server: cli.server, json: cli.json, quiet: cli.quiet };
+    let settings = Settings::read(cli.profile.as_deref())?;
+    let access = Access {
+        url: cli.server.or_else(|| settings.server.clone()).unwrap_or_else(|| SERVER.to_owned()),
+        token: profile::token(&settings)?,
+        limit_upload: cli.limit_upload.or(settings.limit_upload),
+        limit_download: cli.limit_download.or(settings.limit_download),
+    };
+    let context = Context { runtime, access, settings, json: cli.json, quiet: cli.quiet };
     let result = match cli.command {
         Command::Snapshot(args) => snapshot::run(&context, args),
         Command::Snapshots(args) => snapshots::run(&context, &args),
         Command::Ls(args) => list::run(&context, &args),
         Command::Cat(args) => cat::run(&context, &args),
         Command::Diff(args) => diff::run(&context, &args),
+        Command::History(args) => history::run(&context, &args),
+        Command::Find(args) => find::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
-        Command::Stats => stats::run(&context),
+        Command::Stats(args) => stats::run(&context, &args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     context.runtime.shutdown_background();
     result

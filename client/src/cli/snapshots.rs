@@ -1,65 +1,148 @@
 //! `snapshots`
 
+use std::collections::VecDeque;
+
 use datadb::{Backup, Fault, clock::format_time};
+use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::{Context, choose::Among, output};
+use super::{
+    Context,
+    choose::{Among, tag},
+    output::{self, Columns},
+};
 use crate::{
     clock,
     exit::Outcome,
     report::{bytes, escape},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  datadb-client snapshots
+  datadb-client snapshots --last 3               the three newest of each snapshot
+  datadb-client snapshots --host laptop --tag reason=upgrade";
+
+/// Backups of one snapshot that are printed at once, and the most that `--last` keeps in memory.
+const ROWS: usize = 1000;
+
 /// Arguments of `snapshots`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     among: Among,
+    /// Only backups that were given this tag; may be given several times, then all must be there
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
+    tags: Vec<(String, String)>,
+    /// Only the newest N of each snapshot
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=ROWS as i64))]
+    last: Option<u16>,
 }
-
-/// Rows gathered before a table is printed: bounds memory, and a long list begins soon.
-const ROWS: usize = 1000;
 
 /// Lists all backups that the filter lets through.
 pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
     let connection = context.connect()?;
     let filter = args.among.filter()?;
-    let (mut rows, mut backups) = (Vec::new(), 0u64);
+    let mut list = List {
+        json: context.json,
+        last: args.last.map(usize::from),
+        zone: clock::zone(),
+        present: VecDeque::new(),
+        columns: None,
+        snapshots: 0,
+        backups: 0,
+    };
+    let is_tagged = |backup: &Backup| args.tags.iter().all(|(key, value)| backup.tags.get(key) == Some(value));
+    let mut is_any = false;
     context.wait(connection.list_backups(&filter, |backup| {
-        backups += 1;
-        if context.json {
-            return output::json(&as_json(&backup));
-        }
-        rows.push(row(&backup));
-        if rows.len() < ROWS { Ok(()) } else { print(&std::mem::take(&mut rows)) }
+        is_any = true;
+        if is_tagged(&backup) { list.add(backup) } else { Ok(()) }
     }))?;
+    list.end()?;
     if context.json {
-        output::json(&json!({"type": "summary", "backups": backups}))?;
-    } else if backups == 0 {
-        output::line("no backups yet: make one with `datadb-client snapshot PATH`")?;
-    } else if !rows.is_empty() {
-        print(&rows)?;
+        output::json(&json!({"type": "summary", "backups": list.backups}))?;
+    } else if list.backups == 0 && !context.quiet {
+        let is_narrowed = is_any || filter.host.is_some() || filter.path.is_some();
+        let how = if is_narrowed {
+            "no backup matches: `datadb-client snapshots` lists all"
+        } else {
+            "no backups yet: make one with `datadb-client snapshot PATH`"
+        };
+        output::line(how)?;
     }
     Ok(Outcome::Done)
 }
 
-fn print(rows: &[Vec<String>]) -> Result<(), Fault> {
-    output::table(&["BACKUP", "TIME", "HOST", "PATH", "FILES", "SIZE", "ERRORS", "TAGS"], &[4, 5, 6], rows)
+struct List {
+    json: bool,
+    last: Option<usize>,
+    zone: TimeZone,
+    /// Backups of the present snapshot that are not printed yet.
+    present: VecDeque<Backup>,
+    /// The columns of the present snapshot, once its heading is printed.
+    columns: Option<Columns>,
+    snapshots: u64,
+    backups: u64,
 }
 
-fn row(backup: &Backup) -> Vec<String> {
-    let tags: Vec<String> =
-        backup.tags.iter().map(|(key, value)| escape(format!("{key}={value}").as_bytes())).collect();
+impl List {
+    fn add(&mut self, backup: Backup) -> Result<(), Fault> {
+        if self.present.back().is_some_and(|last| last.snapshot() != backup.snapshot()) {
+            self.end()?;
+        }
+        self.present.push_back(backup);
+        match self.last {
+            Some(last) if self.present.len() > last => drop(self.present.pop_front()),
+            // The newest stays, so that it is known which snapshot is the present one.
+            None if self.present.len() > ROWS => {
+                let newest = self.present.pop_back();
+                self.print(" and more")?;
+                self.present.extend(newest);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the present snapshot.
+    fn end(&mut self) -> Result<(), Fault> {
+        self.print("")?;
+        self.columns = None;
+        Ok(())
+    }
+
+    fn print(&mut self, more: &str) -> Result<(), Fault> {
+        let Some(first) = self.present.front() else { return Ok(()) };
+        self.backups += self.present.len() as u64;
+        if self.json {
+            return self.present.drain(..).try_for_each(|backup| output::json(&as_json(&backup)));
+        }
+        if self.columns.is_none() {
+            let gap = if self.snapshots > 0 { "\n" } else { "" };
+            let (path, backups) = (escape(first.path.as_bytes()), counted(self.present.len() as u64, "backup"));
+            output::line(&format!("{gap}{}:{path}  ({backups}{more})", first.host))?;
+            self.snapshots += 1;
+        }
+        let rows: Vec<Vec<String>> = self.present.drain(..).map(|backup| row(&backup, &self.zone)).collect();
+        self.columns.get_or_insert_with(|| Columns::new(&[2, 3]).indented("  ")).print(&rows)
+    }
+}
+
+fn row(backup: &Backup, zone: &TimeZone) -> Vec<String> {
+    let tags = backup.tags.iter().map(|(key, value)| escape(format!("{key}={value}").as_bytes()));
+    let errors = (backup.counts.errors > 0).then(|| counted(backup.counts.errors, "error"));
     vec![
         backup.key().to_string()[..12].to_owned(),
-        format_time(backup.time.seconds(), &clock::zone()),
-        backup.host.to_string(),
-        escape(backup.path.as_bytes()),
-        backup.counts.files.to_string(),
+        format_time(backup.time.seconds(), zone),
+        counted(backup.counts.files, "file"),
         bytes(backup.counts.bytes),
-        backup.counts.errors.to_string(),
-        tags.join(" "),
+        errors.into_iter().chain(tags).collect::<Vec<_>>().join("  "),
     ]
+}
+
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn as_json(backup: &Backup) -> serde_json::Value {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,7 +16,7 @@ use datadb::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use super::{Connection, fault, nonsense};
+use super::{Connection, Wire, fault, nonsense};
 
 /// Which backups to look among; empty fields let everything through.
 #[derive(Clone, Debug, Default)]
@@ -117,30 +118,36 @@ impl Connection {
 
     /// Lists a directory's set; recursively, each directory is followed by its own entries.
     pub async fn list_directory(&self, set: &ObjectKey, recursive: bool) -> Result<Listing, Fault> {
-        self.list(set, recursive, Bytes::new()).await
+        self.list_from(set, recursive, None).await
     }
 
     /// Lists a directory's set alone, from the first name after the given one.
     pub async fn list_directory_after(&self, set: &ObjectKey, after: Option<&Name>) -> Result<Listing, Fault> {
-        let after = after.map(|name| Bytes::copy_from_slice(name.as_bytes())).unwrap_or_default();
-        self.list(set, false, after).await
+        self.list_from(set, false, after).await
     }
 
-    async fn list(&self, set: &ObjectKey, recursive: bool, after: Bytes) -> Result<Listing, Fault> {
+    /// Lists a directory's set, from the first name of its own after the given one.
+    pub async fn list_from(&self, set: &ObjectKey, recursive: bool, after: Option<&Name>) -> Result<Listing, Fault> {
+        let after = after.map(|name| Bytes::copy_from_slice(name.as_bytes())).unwrap_or_default();
         let request = api::ListDirectoryRequest { set: Bytes::copy_from_slice(set.as_bytes()), recursive, after };
         Ok(Listing(self.browse().list_directory(request).await.map_err(fault)?.into_inner()))
     }
 
     /// Reads a file's list.
     pub async fn read_list(&self, list: &ObjectKey) -> Result<Lists, Fault> {
-        let request = api::ReadListRequest { list: Bytes::copy_from_slice(list.as_bytes()), offset: 0 };
-        Ok(Lists { stream: self.browse().read_list(request).await.map_err(fault)?.into_inner(), end: 0 })
+        self.read_list_from(list, 0).await
+    }
+
+    /// Reads a file's list from the chunk that begins at this byte.
+    pub async fn read_list_from(&self, list: &ObjectKey, offset: u64) -> Result<Lists, Fault> {
+        let request = api::ReadListRequest { list: Bytes::copy_from_slice(list.as_bytes()), offset };
+        Ok(Lists { stream: self.browse().read_list(request).await.map_err(fault)?.into_inner(), end: offset })
     }
 
     /// Starts a stream of downloads. Must be called within a runtime.
     pub fn downloads(&self) -> Downloads {
         let (requests, receiver) = mpsc::unbounded_channel();
-        let waiting = Arc::new(Mutex::new(VecDeque::new()));
+        let waiting = Waiting::default();
         tokio::spawn(deliver(self.browse(), receiver, Arc::clone(&waiting)));
         Downloads { requests, waiting }
     }
@@ -157,7 +164,14 @@ pub enum Delivery {
     Damaged(Vec<BlobId>),
 }
 
-type Waiting = Arc<Mutex<VecDeque<mpsc::Sender<Result<Delivery, Fault>>>>>;
+/// Who waits for the answers to requests, in their order; and why there will be no more answers, once that is so.
+#[derive(Debug, Default)]
+struct Waiters {
+    queue: VecDeque<mpsc::Sender<Result<Delivery, Fault>>>,
+    end: Option<Fault>,
+}
+
+type Waiting = Arc<Mutex<Waiters>>;
 
 /// A stream of downloads. The caller bounds how many requests are in flight.
 #[derive(Debug)]
@@ -175,10 +189,13 @@ impl Downloads {
     pub fn request(&self, ids: &[BlobId]) -> Download {
         let (sender, receiver) = mpsc::channel(4);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push_back(sender);
-        if self.requests.send(api::DownloadRequest { ids: pack_ids(ids) }).is_err() {
-            waiting.pop_back();
+        if let Some(end) = &waiting.end {
+            sender.try_send(Err(end.clone())).expect("the channel is new and has room");
+            return Download(receiver);
         }
+        waiting.queue.push_back(sender);
+        // Where nobody takes it any more, the end is about to be told to all who wait.
+        drop(self.requests.send(api::DownloadRequest { ids: pack_ids(ids) }));
         Download(receiver)
     }
 }
@@ -191,30 +208,24 @@ impl Download {
 }
 
 async fn deliver(
-    mut client: api::browse_client::BrowseClient<tonic::transport::Channel>,
+    mut client: api::browse_client::BrowseClient<Wire>,
     requests: mpsc::UnboundedReceiver<api::DownloadRequest>,
     waiting: Waiting,
 ) {
-    let end = match client.download(UnboundedReceiverStream::new(requests)).await {
-        Err(status) => fault(status),
-        Ok(response) => {
-            let mut replies = response.into_inner();
-            loop {
-                match replies.message().await {
-                    Ok(Some(reply)) => {
-                        if let Err(fault) = hand_over(reply, &waiting).await {
-                            break fault;
-                        }
-                    }
-                    Ok(None) => break Fault::new(Kind::Unavailable, "the server ended the download"),
-                    Err(status) => break fault(status),
-                }
-            }
+    let receive = async {
+        let mut replies = client.download(UnboundedReceiverStream::new(requests)).await.map_err(fault)?.into_inner();
+        while let Some(reply) = replies.message().await.map_err(fault)? {
+            hand_over(reply, &waiting).await?;
         }
+        Err::<Infallible, _>(Fault::new(Kind::Unavailable, "the server ended the download"))
     };
-    loop {
-        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some(sender) = next else { return };
+    let Err(end) = crate::exit::unless_interrupted(receive).await;
+    let queue = {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.end = Some(end.clone());
+        std::mem::take(&mut waiting.queue)
+    };
+    for sender in queue {
         drop(sender.send(Err(end.clone())).await);
     }
 }
@@ -222,7 +233,7 @@ async fn deliver(
 async fn hand_over(reply: api::DownloadReply, waiting: &Waiting) -> Result<(), Fault> {
     let sender = {
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = if reply.done { waiting.pop_front() } else { waiting.front().cloned() };
+        let first = if reply.done { waiting.queue.pop_front() } else { waiting.queue.front().cloned() };
         first.ok_or_else(|| nonsense("a delivery that nobody asked for"))?
     };
     let mut parts = Vec::new();

@@ -2,9 +2,11 @@
 //! domain's own, every trouble a [`Fault`].
 
 mod browse;
+mod throttle;
 mod upload;
+mod versions;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use datadb::{
     Fault, Kind, PROTOCOL_VERSION,
@@ -13,13 +15,19 @@ use datadb::{
     limits,
 };
 use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
 use tonic::{
-    Code, Status,
+    Code, Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint, Uri},
 };
 
 pub use browse::{Delivery, Download, Downloads, Filter, Listing, Lists};
-pub use upload::{Answers, Asking, BundleAck, Bundles, Commit, ObjectAck, Objects, Opened, Session, wait};
+pub use throttle::Rate;
+use throttle::Throttled;
+pub use upload::{Answers, Asking, BundleAck, Bundles, Commit, ObjectAck, Objects, Opened, Session, wait, wire_bytes};
+pub use versions::{BackupStats, BlobStats, Search, SnapshotTotals, Versions, VersionsPage};
 
 /// How long to wait for a server that does not answer.
 const CONNECT_SECONDS: u64 = 10;
@@ -47,19 +55,74 @@ pub struct Capabilities {
 /// Counts and sizes of the whole repository.
 pub type Stats = api::StatsReply;
 
+/// Where the server is, and how to speak to it.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// `http://host:port` or `unix:PATH`.
+    pub url: String,
+    /// Who asks: sent with every request. A server without tokens does not look at it.
+    pub token: Option<Token>,
+    /// At most so fast to the server.
+    pub limit_upload: Option<Rate>,
+    /// At most so fast from the server.
+    pub limit_download: Option<Rate>,
+}
+
+/// A secret word, which is never printed.
+#[derive(Clone)]
+pub struct Token(MetadataValue<Ascii>);
+
+impl Token {
+    /// Any line of visible ASCII.
+    pub fn new(text: &str) -> Result<Self, Fault> {
+        let value = format!("Bearer {text}").parse::<MetadataValue<Ascii>>();
+        let is_word = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        match value {
+            Ok(mut value) if is_word => {
+                value.set_sensitive(true);
+                Ok(Self(value))
+            }
+            _ => Err(Fault::new(Kind::Invalid, "a token is one word of visible ASCII")),
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Puts the token on every request.
+#[derive(Clone, Debug)]
+struct Bearer(Option<Token>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Self(Some(Token(token))) = self {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// What the generated clients speak through.
+type Wire = InterceptedService<Channel, Bearer>;
+
 /// An open connection to a server whose protocol we speak. Cloning is cheap and shares it.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    channel: Channel,
+    wire: Wire,
     url: String,
     capabilities: Capabilities,
 }
 
 impl Connection {
-    /// Connects to `http://host:port` or `unix:PATH` and asks who is there.
-    pub async fn open(url: &str) -> Result<Self, Fault> {
-        let channel = connect(url).await?;
-        let mut client = RepositoryClient::new(channel.clone());
+    /// Connects and asks who is there.
+    pub async fn open(access: &Access) -> Result<Self, Fault> {
+        let url = &*access.url;
+        let wire = InterceptedService::new(connect(access).await?, Bearer(access.token.clone()));
+        let mut client = RepositoryClient::new(wire.clone());
         let asked = client.capabilities(api::CapabilitiesRequest { protocol: PROTOCOL_VERSION });
         let reply = match tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS), asked).await {
             Ok(Ok(reply)) => reply.into_inner(),
@@ -69,7 +132,7 @@ impl Connection {
                 return Err(Fault::new(Kind::Unavailable, line));
             }
         };
-        Ok(Self { channel, url: url.to_owned(), capabilities: understood(url, reply)? })
+        Ok(Self { wire, url: url.to_owned(), capabilities: understood(url, reply)? })
     }
 
     /// What the server said about itself.
@@ -84,18 +147,21 @@ impl Connection {
 
     /// Counts and sizes of the whole repository.
     pub async fn stats(&self) -> Result<Stats, Fault> {
-        let mut client = RepositoryClient::new(self.channel.clone());
-        Ok(client.stats(api::StatsRequest {}).await.map_err(fault)?.into_inner())
+        Ok(self.repository().stats(api::StatsRequest {}).await.map_err(fault)?.into_inner())
     }
 
-    fn browse(&self) -> BrowseClient<Channel> {
-        BrowseClient::new(self.channel.clone())
+    fn repository(&self) -> RepositoryClient<Wire> {
+        RepositoryClient::new(self.wire.clone())
+    }
+
+    fn browse(&self) -> BrowseClient<Wire> {
+        BrowseClient::new(self.wire.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    fn upload(&self) -> UploadClient<Channel> {
-        UploadClient::new(self.channel.clone())
+    fn upload(&self) -> UploadClient<Wire> {
+        UploadClient::new(self.wire.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
@@ -103,7 +169,8 @@ impl Connection {
 
 const OTHER: &str = "Name another with --server or DATADB_SERVER";
 
-async fn connect(url: &str) -> Result<Channel, Fault> {
+async fn connect(access: &Access) -> Result<Channel, Fault> {
+    let url = &*access.url;
     let bad = || {
         let line = format!("{url} is not the address of a server: write http://HOST:PORT or unix:PATH");
         Fault::new(Kind::Invalid, line)
@@ -125,12 +192,22 @@ async fn connect(url: &str) -> Result<Channel, Fault> {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES);
+    let (up, down) = (access.limit_upload, access.limit_download);
     let connected = match path {
-        None => endpoint.connect().await,
+        None if up.is_none() && down.is_none() => endpoint.connect().await,
+        None => {
+            let connect = move |uri: Uri| async move {
+                let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+                let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
+                stream.set_nodelay(true)?;
+                Ok::<_, std::io::Error>(TokioIo::new(Throttled::new(stream, up, down)))
+            };
+            endpoint.connect_with_connector(tower::service_fn(connect)).await
+        }
         Some(path) => {
             let connect = move |_: Uri| {
                 let path = path.clone();
-                async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
+                async move { UnixStream::connect(path).await.map(|s| TokioIo::new(Throttled::new(s, up, down))) }
             };
             endpoint.connect_with_connector(tower::service_fn(connect)).await
         }

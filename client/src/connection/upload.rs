@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -17,9 +20,8 @@ use datadb::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
-use tonic::transport::Channel;
 
-use super::{Connection, fault, nonsense};
+use super::{Connection, Wire, fault, nonsense};
 
 /// A session, and how far an older backup's cache may be trusted.
 #[derive(Debug)]
@@ -32,11 +34,12 @@ pub struct Opened {
     pub affected: Vec<Vec<u8>>,
 }
 
-/// One upload, from its first question to its commit.
+/// One client's upload, from its first question to its last commit.
 #[derive(Debug)]
 pub struct Session {
     id: Bytes,
-    client: UploadClient<Channel>,
+    client: UploadClient<Wire>,
+    requests: Arc<AtomicU64>,
 }
 
 /// What makes a backup of an uploaded tree.
@@ -59,28 +62,43 @@ pub struct Commit {
 }
 
 impl Connection {
-    /// Opens a session for a host, naming the backup whose cache the client would like to trust.
-    pub async fn open_session(&self, host: &HostName, base: Option<BackupKey>) -> Result<Opened, Fault> {
+    /// Opens a session for a host, or goes on with one (if it has not expired), naming the backup whose cache the client
+    /// would like to trust.
+    pub async fn open_session(
+        &self,
+        host: &HostName,
+        base: Option<BackupKey>,
+        open: Option<&Session>,
+    ) -> Result<Opened, Fault> {
         let mut client = self.upload();
         let base = base.map(|key| Bytes::copy_from_slice(key.as_bytes())).unwrap_or_default();
-        let request = api::OpenSessionRequest { host: host.as_str().to_owned(), base };
+        let session = open.map(|session| session.id.clone()).unwrap_or_default();
+        let request = api::OpenSessionRequest { host: host.as_str().to_owned(), base, session };
         let mut replies = client.open_session(request).await.map_err(fault)?.into_inner();
         let first = replies.message().await.map_err(fault)?.ok_or_else(|| nonsense("no session"))?;
         let mut affected: Vec<Vec<u8>> = first.affected.iter().map(|path| path.to_vec()).collect();
         while let Some(reply) = replies.message().await.map_err(fault)? {
             affected.extend(reply.affected.iter().map(|path| path.to_vec()));
         }
-        Ok(Opened { session: Session { id: first.session, client }, base_known: first.base_known, affected })
+        let requests = open.map(|session| Arc::clone(&session.requests)).unwrap_or_default();
+        requests.fetch_add(1, Ordering::Relaxed);
+        let session = Session { id: first.session, client, requests };
+        Ok(Opened { session, base_known: first.base_known, affected })
     }
 }
 
 impl Session {
+    /// Messages sent so far to the server, of all kinds.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Starts a stream of questions. Must be called within a runtime.
     pub fn ask(&self) -> Asking {
         let (requests, receiver) = mpsc::unbounded_channel();
         let pending = Arc::new(Mutex::new(Pending::Open(VecDeque::new())));
         tokio::spawn(answers(self.client.clone(), receiver, Arc::clone(&pending)));
-        Asking { session: self.id.clone(), requests, pending }
+        Asking { session: self.id.clone(), requests, pending, sent: Arc::clone(&self.requests) }
     }
 
     /// Starts a stream of bundles. Must be called within a runtime.
@@ -99,7 +117,7 @@ impl Session {
             })
             .await;
         });
-        (Bundles { session: self.id.clone(), requests }, replies)
+        (Bundles { session: self.id.clone(), requests, sent: Arc::clone(&self.requests) }, replies)
     }
 
     /// Starts a stream of objects. Must be called within a runtime.
@@ -120,7 +138,7 @@ impl Session {
             })
             .await;
         });
-        (Objects { session: self.id.clone(), requests }, replies)
+        (Objects { session: self.id.clone(), requests, sent: Arc::clone(&self.requests) }, replies)
     }
 
     /// Makes the backup.
@@ -140,6 +158,7 @@ impl Session {
             changed: counts.changed,
             tags: tags.clone().into_iter().collect(),
         };
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let reply = self.client.clone().commit(request).await.map_err(fault)?.into_inner();
         Ok(Backup::try_from(reply.backup.ok_or_else(|| nonsense("no backup"))?)?)
     }
@@ -192,6 +211,7 @@ pub struct Asking {
     session: Bytes,
     requests: mpsc::UnboundedSender<api::FindMissingRequest>,
     pending: Arc<Mutex<Pending>>,
+    sent: Arc<AtomicU64>,
 }
 
 impl Asking {
@@ -209,6 +229,7 @@ impl Asking {
             Pending::Broken(fault) => drop(sender.send(Err(fault.clone()))),
             Pending::Open(waiting) => {
                 waiting.push_back((blobs.len(), objects.len(), sender));
+                self.sent.fetch_add(1, Ordering::Relaxed);
                 drop(self.requests.send(request));
             }
         }
@@ -222,7 +243,7 @@ pub fn wait(answer: oneshot::Receiver<Result<Answers, Fault>>) -> Result<Answers
 }
 
 async fn answers(
-    mut client: UploadClient<Channel>,
+    mut client: UploadClient<Wire>,
     requests: mpsc::UnboundedReceiver<api::FindMissingRequest>,
     pending: Arc<Mutex<Pending>>,
 ) {
@@ -282,15 +303,22 @@ pub struct BundleAck {
 pub struct Bundles {
     session: Bytes,
     requests: mpsc::Sender<api::PutBundlesRequest>,
+    sent: Arc<AtomicU64>,
 }
 
 impl Bundles {
     /// Sends a bundle when there is room; gives its bytes on the wire, or `None` if the stream broke (the acks say why).
     pub fn send(&self, bundle: &Bundle) -> Option<u64> {
-        let bytes = (bundle.data().len() + bundle.table().len()) as u64;
+        let bytes = wire_bytes(bundle);
         let request = api::PutBundlesRequest { session: self.session.clone(), bundle: Some(bundle.into()) };
+        self.sent.fetch_add(1, Ordering::Relaxed);
         self.requests.blocking_send(request).ok().map(|()| bytes)
     }
+}
+
+/// What a bundle takes on the wire.
+pub fn wire_bytes(bundle: &Bundle) -> u64 {
+    (bundle.data().len() + bundle.table().len()) as u64
 }
 
 /// Some objects were taken, or refused.
@@ -309,11 +337,13 @@ pub struct ObjectAck {
 pub struct Objects {
     session: Bytes,
     requests: mpsc::Sender<api::PutObjectsRequest>,
+    sent: Arc<AtomicU64>,
 }
 
 impl Objects {
     /// Sends objects, children first; false if the stream broke (the acks say why).
     pub fn send(&self, objects: Vec<Bytes>) -> bool {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         self.requests.blocking_send(api::PutObjectsRequest { session: self.session.clone(), objects }).is_ok()
     }
 }

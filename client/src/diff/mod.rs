@@ -10,8 +10,7 @@ use datadb::{Fault, FileType, Meta, meta::Content};
 use tokio::runtime::Handle;
 
 use crate::{connection::Connection, exit};
-use compare::compare;
-pub use compare::{Field, Unlike};
+pub use compare::{Field, Unlike, compare};
 use entries::Entries;
 
 /// One difference. `path` is below the compared roots, begins with `/`, and is `/` for the roots themselves.

@@ -113,7 +113,6 @@ impl<'a> Assembler<'a> {
             for item in items {
                 self.item(item, &mut answers)?;
             }
-            self.report.tick();
         }
         self.missing.seal()?;
         self.send_batch()?;

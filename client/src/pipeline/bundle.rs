@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::run::{Run, Trouble};
 use crate::{
-    connection::{BundleAck, Bundles},
+    connection::{BundleAck, Bundles, wire_bytes},
     report::{Report, count},
 };
 
@@ -25,11 +25,11 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// Starts `threads` compressors and one sender.
+    /// Starts `threads` compressors and one sender. Without a way to the server bundles are only counted, as if accepted.
     pub fn start<'s, 'e: 's>(
         scope: &'s Scope<'s, 'e>,
         threads: usize,
-        bundles: Bundles,
+        bundles: Option<Bundles>,
         run: &'e Run,
         report: &'e Report,
     ) -> Self {
@@ -46,7 +46,14 @@ impl Packer {
         }
         scope.spawn(move || {
             for bundle in sealed.iter().filter_map(|next| next.recv().ok()) {
-                let Some(bytes) = bundles.send(&bundle) else { return };
+                let sent = match &bundles {
+                    Some(bundles) => bundles.send(&bundle),
+                    None => {
+                        run.ack(bundle.refs().len() as u32);
+                        Some(wire_bytes(&bundle))
+                    }
+                };
+                let Some(bytes) = sent else { return };
                 run.bytes_uploaded.fetch_add(bytes, Ordering::Relaxed);
                 count(&report.counters.wire_bytes, bytes);
                 failpoint::hit("client.sent");

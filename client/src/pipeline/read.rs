@@ -49,6 +49,8 @@ pub struct Reading<'a> {
     pub owners: Arc<Owners>,
     /// Where trouble is told.
     pub report: &'a Report,
+    /// Whether to name every file that is read.
+    pub verbose: bool,
 }
 
 /// Works until there are no more jobs, or nobody wants the items.
@@ -141,6 +143,10 @@ impl Worker<'_> {
 
     fn file(&mut self, entry: &Entry) -> Option<Taken> {
         let parent = entry.parent.as_ref()?;
+        self.reading.report.at(|| entry.path());
+        if self.reading.verbose {
+            self.reading.report.line(&format!("reading {}", escape(&entry.path())));
+        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = open_quietly(parent.fd(), &entry.name, flags).and_then(|fd| Ok((Stat::of(&fd)?, fd)));
         let (stat, fd) = match opened {

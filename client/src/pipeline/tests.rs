@@ -15,6 +15,7 @@ use super::{
 use crate::{
     connection::Capabilities,
     report::Report,
+    select::Selection,
     walk::{Past, Walk},
 };
 
@@ -27,9 +28,11 @@ fn items(root: &Path) -> Vec<Item> {
         link_secret: [1; 32],
         lease: Duration::from_secs(600),
     };
-    let report = Report::new("read", true);
-    let reading = Reading { capabilities: &capabilities, owners: Arc::new(Owners::read()), report: &report };
-    let mut walk = Walk::start(&root.canonicalize().expect("there"), Past::default(), &report).expect("started");
+    let report = Report::lines_only();
+    let reading =
+        Reading { capabilities: &capabilities, owners: Arc::new(Owners::read()), report: &report, verbose: false };
+    let (root, selection) = (root.canonicalize().expect("there"), Selection::default());
+    let mut walk = Walk::start(&root, Past::default(), &selection, &report).expect("started");
     let (jobs, todo) = bounded(1);
     let (order, drained) = unbounded();
     std::thread::scope(|scope| {

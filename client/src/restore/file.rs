@@ -6,14 +6,22 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use datadb::{Digest, Meta, blob::FileDigest};
+use datadb::{Digest, blob::FileDigest, meta::Content};
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd, OwnedFd},
     fs::{Mode, OFlags, ftruncate, openat},
     io::{Errno, pwrite},
 };
 
-use super::{dir::Dir, links::Link, metadata::apply_open, place::Place, shared::Shared};
+use super::{
+    at::At,
+    decide::Act,
+    links::Link,
+    metadata::{apply_to_new, strip_acls},
+    place::Place,
+    shared::Shared,
+    wanted::Wanted,
+};
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -28,11 +36,8 @@ struct Progress {
 /// A file on its way to disk.
 #[derive(Debug)]
 pub struct File {
-    dir: Arc<Dir>,
-    name: Vec<u8>,
-    meta: Meta,
-    /// Has holes, or more than one chunk: it gets its whole length at once.
-    is_listed: bool,
+    wanted: Wanted,
+    act: Act,
     link: Option<Arc<Link>>,
     progress: Mutex<Progress>,
     shared: Arc<Shared>,
@@ -40,28 +45,8 @@ pub struct File {
 
 impl File {
     /// A file of which nothing is there yet.
-    pub fn new(
-        shared: &Arc<Shared>,
-        dir: &Arc<Dir>,
-        name: &[u8],
-        meta: Meta,
-        is_listed: bool,
-        link: Option<Arc<Link>>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            dir: Arc::clone(dir),
-            name: name.to_vec(),
-            meta,
-            is_listed,
-            link,
-            progress: Mutex::default(),
-            shared: Arc::clone(shared),
-        })
-    }
-
-    /// Its path below the target.
-    pub fn path(&self) -> Vec<u8> {
-        self.dir.path_of(&self.name)
+    pub fn new(shared: &Arc<Shared>, wanted: Wanted, act: Act, link: Option<Arc<Link>>) -> Arc<Self> {
+        Arc::new(Self { wanted, act, link, progress: Mutex::default(), shared: Arc::clone(shared) })
     }
 
     /// Writes the verified bytes of its chunk `number` (holes don't count) at `offset`.
@@ -82,13 +67,13 @@ impl File {
                 Err(error) => {
                     progress.trouble = Some(String::new());
                     drop(progress);
-                    return self.shared.error(&self.path(), "", error);
+                    return self.shared.error(&self.wanted.path(), "", error);
                 }
             }
         };
         if let Err(error) = write_all(&fd, bytes, offset) {
             self.fail_with(String::new());
-            self.shared.error(&self.path(), "", error);
+            self.shared.error(&self.wanted.path(), "", error);
         }
     }
 
@@ -105,13 +90,18 @@ impl File {
         if let Some((fd, _)) = &progress.open {
             return Ok(Arc::clone(fd));
         }
-        let place = Place::find(&self.dir, &self.name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = Arc::new(openat(self.dir.fd(), &place.name[..], flags, Mode::RUSR | Mode::WUSR)?);
-        if self.is_listed {
-            ftruncate(&fd, self.meta.size)?;
+        let create = |dir: &OwnedFd, name: &[u8]| openat(dir, name, flags, Mode::RUSR | Mode::WUSR);
+        let (place, fd) = Place::make(&self.wanted.dir, &self.wanted.name, create)?;
+        let fd = Arc::new(fd);
+        if self.wanted.dir.has_default_acl {
+            strip_acls(At::Open(fd.as_fd()));
         }
         progress.open = Some((Arc::clone(&fd), place));
+        // Has holes, or more than one chunk: it gets its whole length at once.
+        if matches!(self.wanted.meta.content, Content::Ref(_)) {
+            ftruncate(&fd, self.wanted.meta.size)?;
+        }
         Ok(fd)
     }
 
@@ -120,7 +110,7 @@ impl File {
         if let Some(trouble) = &progress.trouble {
             return Err(trouble.clone());
         }
-        match self.meta.digest {
+        match self.wanted.meta.digest {
             Some(digest) if digest != progress.digest.finish() => Err("does not match its digest".to_owned()),
             _ => Ok(()),
         }
@@ -130,25 +120,32 @@ impl File {
         let verified = self.verify(progress);
         let opened = verified.and_then(|()| {
             self.opened(progress).map_err(|error| {
-                self.shared.error(&self.path(), "", error);
+                self.shared.error(&self.wanted.path(), "", error);
                 String::new()
             })
         });
         let kept = opened.and_then(|fd| {
-            apply_open(&self.shared, &fd, &self.meta, &self.path());
-            let kept = progress.open.as_ref().map_or(Ok(()), |(_, place)| place.keep(&self.dir, &self.name));
+            apply_to_new(&self.shared, At::Open(fd.as_fd()), &self.wanted.meta, &|| self.wanted.path());
+            let kept =
+                progress.open.as_ref().map_or(Ok(()), |(_, place)| place.keep(&self.wanted.dir, &self.wanted.name));
             kept.map_err(|error| {
-                self.shared.error(&self.path(), "", error);
+                self.shared.error(&self.wanted.path(), "", error);
                 String::new()
             })
         });
         if let Err(trouble) = &kept {
-            if let Some((_, place)) = &progress.open {
-                place.discard(&self.dir);
+            if let Some((_, place)) = &progress.open
+                && let Err(error) = place.discard(&self.wanted.dir)
+            {
+                self.shared.error(
+                    &self.wanted.dir.path_of(&place.name),
+                    "could not be removed, and is not whole",
+                    error,
+                );
             }
             // Empty: told already. When everything ends early, the files under way are no news.
             if !trouble.is_empty() && !self.shared.is_over() {
-                self.shared.report.error(&self.path(), &format!("{trouble}; not restored"));
+                self.shared.trouble(&self.wanted.path(), &format!("{trouble}; not restored"));
             }
         }
         kept.is_ok()
@@ -160,7 +157,7 @@ impl Drop for File {
         let mut progress = std::mem::take(self.progress.get_mut().unwrap_or_else(PoisonError::into_inner));
         let is_whole = self.finish(&mut progress);
         if is_whole {
-            self.shared.done(self.meta.size);
+            self.shared.done_file(self.act, self.wanted.meta.size);
         }
         if let Some(link) = &self.link {
             link.finish(&self.shared, is_whole);

@@ -1,291 +1,241 @@
-//! The plan: reads the listing in the order of the tree, makes what has no content, and hands the rest to the workers.
+//! The plan: goes through the tree, picks what is chosen, and finds the directory where each entry comes to lie.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use datadb::{
-    Fault, FileType, Kind, Meta, ObjectKey,
-    meta::{Content, XattrValue},
-};
-use rustix::{
-    fs::{FileType as Special, Mode, makedev, mknodat, symlinkat},
-    io::Errno,
-};
+use datadb::{Fault, FileType, Meta, ObjectKey};
 use tokio::runtime::Handle;
 
 use super::{
-    Request,
+    Each, Request,
+    choice::{Choice, Pick},
     dir::Dir,
-    file::File,
-    links::Link,
-    metadata::apply_name,
-    place::Place,
-    shared::{Overwrite, Shared},
-    window::Window,
-    work::Piece,
+    make::Maker,
+    merge::{self, Meeting, Merge},
+    queue::Queue,
+    shared::{Pass, Shared},
+    tree::{self, Look, Tree},
+    wanted::Wanted,
+    work::Job,
 };
-use crate::{connection::Connection, walk::Stat};
+use crate::connection::Connection;
+
+/// Where what lies in a directory of the backup comes to lie.
+#[derive(Debug)]
+enum Ground {
+    /// In the target itself: there are no more names than are stripped.
+    Target,
+    /// There.
+    Made(Arc<Dir>),
+    /// In a directory that is made when something in it is restored.
+    Later(Box<Meta>),
+    /// Nowhere: the directory could not be made, which was told.
+    Lost,
+}
+
+/// A directory on the way from the root to the present place.
+#[derive(Debug)]
+struct Level {
+    ground: Ground,
+    pick: Pick,
+    /// Length of its path.
+    path_len: usize,
+}
 
 struct Planner<'a> {
-    handle: &'a Handle,
-    connection: &'a Connection,
+    request: &'a Request,
     shared: &'a Arc<Shared>,
-    root: Arc<Dir>,
-    /// The directories from the target down to the present place; `None` is one that could not be made.
-    open: Vec<Option<Arc<Dir>>>,
-    links: HashMap<[u8; 16], Arc<Link>>,
-    window: Window<Piece>,
-    windows: Sender<Window<Piece>>,
+    choice: Choice,
+    maker: Maker<'a>,
+    merge: Option<Merge>,
+    target: Option<Arc<Dir>>,
+    levels: Vec<Level>,
+    /// Of the present entry, below the root.
+    path: Vec<u8>,
+    planned: Planned,
+}
+
+/// What a plan came to.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// Entries that were chosen.
+    pub chosen: u64,
+    /// Entries that were chosen and left out, because nothing of their paths was left. Directories don't count.
+    pub stripped: u64,
+    /// Includes that matched nothing.
+    pub unmatched: Vec<String>,
 }
 
 /// Plans the whole restore; the workers may still be busy when it returns.
-pub fn plan(
-    handle: &Handle,
-    connection: &Connection,
-    request: &Request,
-    shared: &Arc<Shared>,
-    windows: Sender<Window<Piece>>,
-) -> Result<(), Fault> {
-    let target = &request.target;
-    let root = Dir::target(target, shared).map_err(|error| {
-        let kind = if error.kind() == std::io::ErrorKind::StorageFull { Kind::Full } else { Kind::Internal };
-        let words = error.raw_os_error().map(Errno::from_raw_os_error).map(crate::walk::words);
-        Fault::new(kind, format!("{}: {}", target.display(), words.unwrap_or_else(|| error.to_string())))
-    })?;
-    let open = vec![Some(Arc::clone(&root))];
-    let (links, window) = (HashMap::new(), Window::default());
-    let mut planner = Planner { handle, connection, shared, root, open, links, window, windows };
-    let planned = planner.run(request);
+pub fn plan<'a>(
+    server: (&'a Handle, &'a Connection),
+    request: &'a Request,
+    shared: &'a Arc<Shared>,
+    jobs: Sender<Job>,
+    each: &'a mut Each<'a>,
+) -> Result<Planned, Fault> {
+    let maker = Maker::new(server, shared, Queue::new(shared, jobs), each);
+    let mut planner = Planner::new(server, request, shared, maker)?;
+    let planned = planner.run(server);
     if let Err(fault) = &planned {
-        // Before the files that wait are dropped: what they lack then is no news of theirs.
+        // Before the planner drops the files that wait: what they lack then is no news of theirs.
         shared.fail(fault.clone());
     }
-    planned
+    planned.map(|()| planner.planned)
 }
 
-impl Planner<'_> {
-    fn run(&mut self, request: &Request) -> Result<(), Fault> {
-        if request.meta.file_type == FileType::Dir {
-            let mut meta = request.meta.clone();
-            self.fetch_xattrs(&mut meta, b".")?;
-            self.tell_error(b".", &meta);
-            if let Content::Ref(set) = meta.content {
-                self.list(&set)?;
-            }
-            self.root.set_meta(meta);
-        } else {
-            self.entry(0, request.name.clone(), request.meta.clone())?;
-        }
-        self.send();
-        Ok(())
+impl<'a> Planner<'a> {
+    fn new(
+        (handle, connection): (&Handle, &Connection),
+        request: &'a Request,
+        shared: &'a Arc<Shared>,
+        maker: Maker<'a>,
+    ) -> Result<Self, Fault> {
+        let choice = Choice::new(&request.options)?;
+        let merge = merge::is_needed(handle, connection, request)?.then(Merge::default);
+        let levels = vec![Level { ground: Ground::Target, pick: choice.root(), path_len: 0 }];
+        let (path, planned) = (Vec::new(), Planned::default());
+        Ok(Self { request, shared, choice, maker, merge, target: None, levels, path, planned })
     }
 
-    fn list(&mut self, set: &ObjectKey) -> Result<(), Fault> {
-        let mut listing = self.handle.block_on(self.connection.list_directory(set, true))?;
-        while let Some(page) = self.handle.block_on(listing.page())? {
-            for (depth, meta) in page {
-                let depth = depth as usize;
-                if depth >= self.open.len() {
-                    return Err(Fault::new(Kind::Unsupported, "the server's listing skips a level"));
-                }
+    fn run(&mut self, (handle, connection): (&Handle, &Connection)) -> Result<(), Fault> {
+        if self.request.meta.file_type != FileType::Dir {
+            self.entry(0, &self.request.name, self.request.meta.clone())?;
+        } else if self.request.options.is_all() {
+            self.target()?;
+        }
+        if let Some(set) = tree::set_of(&self.request.meta) {
+            let look = self.choice.look(b"", self.choice.root());
+            let mut tree = Tree::new(handle, connection, set, look);
+            while let Some((depth, meta)) = tree.next()? {
                 let name = meta.name_bytes().to_vec();
-                if name.is_empty() {
-                    return Err(Fault::new(Kind::Unsupported, "the server's listing holds an entry without a name"));
+                if let Some((set, look)) = self.entry(depth, &name, meta)? {
+                    tree.enter(set, look)?;
                 }
-                self.open.truncate(depth + 1);
-                self.entry(depth, name, meta)?;
+                if self.shared.is_over() {
+                    break;
+                }
             }
-            if self.shared.is_over() {
-                return Ok(());
-            }
-            self.shared.report.tick();
         }
+        // Directories that are left now get their metadata while the rest is fetched.
+        self.levels.clear();
+        self.maker.finish()?;
+        self.planned.unmatched = self.choice.unmatched().map(ToOwned::to_owned).collect();
         Ok(())
     }
 
-    fn send(&mut self) {
-        let window = std::mem::take(&mut self.window);
-        if !window.is_empty() {
-            // Workers go on taking windows to the end; after trouble they drop them.
-            drop(self.windows.send(window));
+    /// Deals with one entry; gives the set of a directory that is to be looked into.
+    fn entry(&mut self, depth: usize, name: &[u8], meta: Meta) -> Result<Option<(ObjectKey, Look)>, Fault> {
+        self.levels.truncate(depth + 1);
+        let Level { pick: parent, path_len, .. } = self.levels[depth];
+        self.path.truncate(path_len);
+        self.path.push(b'/');
+        self.path.extend_from_slice(name);
+        let is_dir = meta.file_type == FileType::Dir;
+        let pick = self.choice.pick(&self.path, is_dir, parent);
+        if pick == Pick::Out {
+            return Ok(None);
         }
-    }
-
-    fn tell_error(&self, path: &[u8], meta: &Meta) {
-        if let Some(error) = &meta.error {
-            let error = crate::report::escape(error.as_bytes());
-            self.shared.report.error(path, &format!("could not be read when it was backed up: {error}"));
-        }
-    }
-
-    fn entry(&mut self, depth: usize, name: Vec<u8>, mut meta: Meta) -> Result<(), Fault> {
-        let Some(dir) = self.open[depth].clone() else {
-            // Its directory could not be made, which was told.
-            self.open.push(None);
-            return Ok(());
-        };
-        let path = dir.path_of(&name);
-        self.tell_error(&path, &meta);
-        self.fetch_xattrs(&mut meta, &path)?;
-        if meta.file_type == FileType::Dir {
-            self.directory(&dir, &name, meta);
-            return Ok(());
-        }
-        let is_lost = meta.error.is_some()
-            && match meta.file_type {
-                FileType::File => meta.content == Content::None && meta.size > 0,
-                FileType::Symlink => meta.target.is_none(),
-                _ => false,
-            };
-        if is_lost {
-            return Ok(());
-        }
-        let link = match meta.link {
-            None => None,
-            Some(link) => match self.links.get(&link.id) {
-                Some(first) => {
-                    first.add(self.shared, &dir, &name);
-                    return Ok(());
-                }
-                None => {
-                    let first = Link::new(&self.root, &dir, &name);
-                    self.links.insert(link.id, Arc::clone(&first));
-                    Some(first)
-                }
-            },
-        };
-        if meta.file_type == FileType::File {
-            return self.file(&dir, &name, meta, link);
-        }
-        let made = self.special(&dir, &name, &meta);
-        if let Err(error) = made {
-            self.shared.error(&path, "", error);
+        let set = tree::set_of(&meta);
+        let ground = if !is_dir {
+            self.leaf(depth, name, meta)?;
+            return Ok(None);
+        } else if depth < self.choice.strip {
+            Ground::Target
+        } else if pick == Pick::Above {
+            Ground::Later(Box::new(meta))
         } else {
-            self.shared.done(0);
-        }
-        if let Some(link) = link {
-            link.finish(self.shared, made.is_ok());
-        }
-        Ok(())
-    }
-
-    fn directory(&mut self, dir: &Arc<Dir>, name: &[u8], meta: Meta) {
-        match dir.child(name) {
-            Ok(child) => {
-                child.set_meta(meta);
-                self.open.push(Some(child));
+            self.planned.chosen += 1;
+            match self.dir(depth)? {
+                Some(dir) => self.directory(&dir, name, meta, true)?,
+                None => Ground::Lost,
             }
-            Err(error) => {
-                self.shared.error(&dir.path_of(name), "", error);
-                self.open.push(None);
-            }
-        }
-    }
-
-    fn special(&self, dir: &Dir, name: &[u8], meta: &Meta) -> Result<(), Errno> {
-        if self.shared.overwrite == Overwrite::Never && !dir.is_new && Stat::at(dir.fd(), name).is_ok() {
-            return Ok(());
-        }
-        let place = Place::find(dir, name)?;
-        let device = meta.rdev.map_or(0, |(major, minor)| makedev(major, minor));
-        let node = |kind| mknodat(dir.fd(), &place.name[..], kind, Mode::RUSR | Mode::WUSR, device);
-        match meta.file_type {
-            FileType::Symlink => symlinkat(meta.target.as_deref().unwrap_or_default(), dir.fd(), &place.name[..])?,
-            FileType::Fifo => node(Special::Fifo)?,
-            FileType::CharDevice => node(Special::CharacterDevice)?,
-            FileType::BlockDevice => node(Special::BlockDevice)?,
-            FileType::File | FileType::Dir => return Err(Errno::INVAL),
-        }
-        apply_name(self.shared, dir.fd(), &place.name, meta, &dir.path_of(name));
-        place.keep(dir, name)
-    }
-
-    fn file(&mut self, dir: &Arc<Dir>, name: &[u8], meta: Meta, link: Option<Arc<Link>>) -> Result<(), Fault> {
-        if !dir.is_new && self.is_left(dir, name, &meta) {
-            self.shared.done(meta.size);
-            if let Some(link) = link {
-                link.finish(self.shared, true);
-            }
-            return Ok(());
-        }
-        let (content, size) = (meta.content, meta.size);
-        let file = File::new(self.shared, dir, name, meta, matches!(content, Content::Ref(_)), link);
-        match content {
-            Content::None => {}
-            Content::Blob(blob) => {
-                self.window.push(blob, size, Piece { file, number: 0, offset: 0, len: size });
-                self.send_full();
-            }
-            Content::Ref(list) => self.listed(&file, &list, size)?,
-        }
-        Ok(())
-    }
-
-    fn listed(&mut self, file: &Arc<File>, list: &ObjectKey, size: u64) -> Result<(), Fault> {
-        let (mut offset, mut number) = (0, 0);
-        let mut pages = match self.handle.block_on(self.connection.read_list(list)) {
-            Err(fault) if matches!(fault.kind, Kind::NotFound | Kind::Damaged | Kind::Missing) => {
-                file.fail(&fault.message);
-                return Ok(());
-            }
-            other => other?,
         };
-        while let Some(chunks) = self.handle.block_on(pages.page())? {
-            for chunk in chunks {
-                if let Some(blob) = chunk.blob {
-                    let piece = Piece { file: Arc::clone(file), number, offset, len: chunk.len };
-                    self.window.push(blob, chunk.len, piece);
-                    number += 1;
-                    self.send_full();
-                }
-                offset += chunk.len;
-            }
-            if self.shared.is_over() {
-                return Ok(());
-            }
-        }
-        if offset != size {
-            file.fail("its list does not end at its size");
-        }
-        Ok(())
+        let (Some(set), false) = (set, matches!(ground, Ground::Lost)) else { return Ok(None) };
+        self.levels.push(Level { ground, pick, path_len: self.path.len() });
+        Ok(Some((set, self.choice.look(&self.path, pick))))
     }
 
-    fn send_full(&mut self) {
-        if self.window.is_full() {
-            self.send();
+    fn leaf(&mut self, depth: usize, name: &[u8], meta: Meta) -> Result<(), Fault> {
+        if depth < self.choice.strip {
+            self.planned.stripped += 1;
+            return Ok(());
         }
+        self.planned.chosen += 1;
+        let Some(dir) = self.dir(depth)? else { return Ok(()) };
+        if self.meet(&dir, name, meta.file_type)? == Meeting::Collides {
+            return Ok(());
+        }
+        let target = self.target()?;
+        self.maker.leaf(&target, Wanted { dir, name: name.to_vec(), meta })
     }
 
-    /// Whether the file that is there stays; its attributes are put right then, unless nothing is to be touched.
-    fn is_left(&self, dir: &Dir, name: &[u8], meta: &Meta) -> bool {
-        let Ok(stat) = Stat::at(dir.fd(), name) else { return false };
-        let is_same = stat.file_type == Some(FileType::File) && (stat.size, stat.mtime) == (meta.size, meta.mtime);
-        match self.shared.overwrite {
-            Overwrite::Never => stat.file_type != Some(FileType::Dir),
-            Overwrite::Always => false,
-            Overwrite::IfChanged => {
-                if is_same && (stat.mode, stat.uid, stat.gid) != (meta.mode, meta.uid, meta.gid) {
-                    apply_name(self.shared, dir.fd(), name, meta, &dir.path_of(name));
-                }
-                is_same
-            }
+    /// The target; made now if it is needed for the first time.
+    fn target(&mut self) -> Result<Arc<Dir>, Fault> {
+        if let Some(target) = &self.target {
+            return Ok(Arc::clone(target));
         }
+        let Request { meta, target, .. } = self.request;
+        let has_meta = meta.file_type == FileType::Dir && self.choice.strip == 0;
+        let target = self.maker.target(target, has_meta.then_some(meta), self.choice.root() == Pick::In)?;
+        self.target = Some(Arc::clone(&target));
+        Ok(target)
     }
 
-    /// Long xattr values are rare: each is fetched at once, and stands inline from then on.
-    fn fetch_xattrs(&self, meta: &mut Meta, path: &[u8]) -> Result<(), Fault> {
-        for xattr in &mut meta.xattrs {
-            let XattrValue::Blob(id) = xattr.value else { continue };
-            let mut window = Window::default();
-            window.push(id, 0, ());
-            let mut value = Err(String::new());
-            let mut fetching = window.request(&self.connection.downloads());
-            fetching.drain(|(), found| value = found.map(|(_, bytes)| bytes.to_vec()))?;
-            match value {
-                Ok(value) => xattr.value = XattrValue::Inline(value),
-                Err(what) => self.shared.report.error(path, &what),
-            }
+    /// The directory in which entries of this depth come to lie; made now, with those above it, if it is needed for the
+    /// first time.
+    fn dir(&mut self, depth: usize) -> Result<Option<Arc<Dir>>, Fault> {
+        let mut at = depth;
+        while matches!(self.levels[at].ground, Ground::Later(_)) {
+            at -= 1;
         }
-        Ok(())
+        let mut dir = match &self.levels[at].ground {
+            Ground::Target => self.target()?,
+            Ground::Made(dir) => Arc::clone(dir),
+            Ground::Later(_) | Ground::Lost => return Ok(None),
+        };
+        for level in at + 1..=depth {
+            let Ground::Later(meta) = std::mem::replace(&mut self.levels[level].ground, Ground::Lost) else { break };
+            let name = meta.name_bytes().to_vec();
+            self.levels[level].ground = self.directory(&dir, &name, *meta, false)?;
+            let Ground::Made(made) = &self.levels[level].ground else { return Ok(None) };
+            dir = Arc::clone(made);
+        }
+        Ok(Some(dir))
+    }
+
+    fn directory(&mut self, dir: &Arc<Dir>, name: &[u8], meta: Meta, is_chosen: bool) -> Result<Ground, Fault> {
+        let wanted = Wanted { dir: Arc::clone(dir), name: name.to_vec(), meta };
+        let made = match self.meet(dir, name, FileType::Dir)? {
+            Meeting::Collides => return Ok(Ground::Lost),
+            // Which metadata a directory of several has can't be told once more.
+            Meeting::First if self.merge.is_some() && self.is_verifying() => self.maker.directory(wanted, false)?,
+            Meeting::First => self.maker.directory(wanted, is_chosen)?,
+            Meeting::Joins => {
+                let live = self.merge.as_ref().and_then(|merge| merge.live(&wanted.path()));
+                self.maker.join(wanted, live)?
+            }
+        };
+        if let (Some(merge), Some(made)) = (&mut self.merge, &made) {
+            merge.opened(dir.path_of(name), made);
+        }
+        Ok(made.map_or(Ground::Lost, Ground::Made))
+    }
+
+    fn is_verifying(&self) -> bool {
+        matches!(self.shared.pass, Pass::Verify { .. })
+    }
+
+    /// Whether something else has come to lie at the place of an entry before.
+    fn meet(&mut self, dir: &Dir, name: &[u8], file_type: FileType) -> Result<Meeting, Fault> {
+        let Some(merge) = &mut self.merge else { return Ok(Meeting::First) };
+        let path = dir.path_of(name);
+        let meeting = merge.take(&path, file_type)?;
+        // What is read back was told of when it was restored.
+        if meeting == Meeting::Collides && !self.is_verifying() {
+            let from = crate::report::escape(&self.path);
+            self.shared.trouble(&path, &format!("{from} comes to lie here too, by --strip, and is left out"));
+        }
+        Ok(meeting)
     }
 }

@@ -1,14 +1,11 @@
 //! What all threads of a restore share.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
 
 use datadb::{Fault, Kind};
-use rustix::{io::Errno, process::geteuid};
+use rustix::io::Errno;
 
-use super::Summary;
+use super::{Options, Summary, decide::Act, failed::Failed, open_dirs::OpenDirs, rights::Rights};
 use crate::{
     exit,
     report::{Report, count, get},
@@ -18,7 +15,7 @@ use crate::{
 /// What happens to files that are there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Overwrite {
-    /// Files with the same size and mtime are left as they are, others replaced
+    /// Files with the same size and mtime are left as they are (other metadata is put right), others replaced
     #[default]
     IfChanged,
     /// Every file is written anew
@@ -27,28 +24,66 @@ pub enum Overwrite {
     Never,
 }
 
-/// The state of one restore.
+/// Which time the tree is gone through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// To tell what would be done.
+    Rehearse,
+    /// To do it.
+    Restore,
+    /// To read it back; what differs is told, and restored again if that is wanted.
+    Verify {
+        /// Whether what differs is restored again.
+        repairs: bool,
+    },
+}
+
+/// The state of one pass.
 #[derive(Debug)]
 pub struct Shared {
+    /// What this pass is for.
+    pub pass: Pass,
     /// What happens to files that are there.
     pub overwrite: Overwrite,
     /// Where trouble and counts go.
     pub report: Arc<Report>,
-    /// Whether what can't be set is an error (for root), or a matter of permission.
-    pub is_root: bool,
+    /// What may be set.
+    pub rights: Rights,
+    /// The entries that were told of, in this pass and those before it.
+    pub failed: Arc<Failed>,
+    /// The directories that are open.
+    pub open_dirs: OpenDirs,
     /// Entries whose owner could not be set.
     pub owners_lost: AtomicU64,
     /// Attributes that could not be set.
     pub xattrs_lost: AtomicU64,
+    /// Entries that were not as in the backup when they were read back.
+    pub differing: AtomicU64,
+    acts: [AtomicU64; 4],
+    files: AtomicU64,
+    bytes: AtomicU64,
     fatal: Mutex<Option<Fault>>,
 }
 
 impl Shared {
     /// Nothing done yet.
-    pub fn new(overwrite: Overwrite, report: Arc<Report>) -> Self {
-        let is_root = geteuid().is_root();
-        let (owners_lost, xattrs_lost) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { overwrite, report, is_root, owners_lost, xattrs_lost, fatal: Mutex::new(None) }
+    pub fn new(pass: Pass, options: &Options, report: Arc<Report>, failed: Arc<Failed>) -> Self {
+        Self {
+            pass,
+            // What was written or left is not written once more because it is read back.
+            overwrite: if matches!(pass, Pass::Verify { .. }) { Overwrite::IfChanged } else { options.overwrite },
+            report,
+            rights: Rights::of_process(!options.no_owner),
+            failed,
+            open_dirs: OpenDirs::new(),
+            owners_lost: AtomicU64::new(0),
+            xattrs_lost: AtomicU64::new(0),
+            differing: AtomicU64::new(0),
+            acts: Default::default(),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            fatal: Mutex::new(None),
+        }
     }
 
     /// Ends the restore as soon as everybody notices; the first fault counts.
@@ -63,7 +98,7 @@ impl Shared {
 
     /// Whether to stop.
     pub fn is_over(&self) -> bool {
-        exit::is_interrupted() || self.fatal().is_some()
+        exit::is_interrupted() || self.fatal.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Tells of an entry that could not be restored. A full disk ends the restore: everything else would fail, too.
@@ -75,23 +110,47 @@ impl Shared {
             );
             return self.fail(Fault::new(Kind::Full, line));
         }
-        let words = words(error);
-        self.report.error(path, &if what.is_empty() { words } else { format!("{what}: {words}") });
+        let words = match error {
+            Errno::NOTEMPTY => "a directory that is not empty is in its place: move it away".to_owned(),
+            error => words(error),
+        };
+        self.trouble(path, &if what.is_empty() { words } else { format!("{what}: {words}") });
     }
 
-    /// One more entry is as it should be.
-    pub fn done(&self, bytes: u64) {
+    /// Tells of an entry with which something is wrong.
+    pub fn trouble(&self, path: &[u8], what: &str) {
+        self.failed.add(path);
+        self.report.error(path, what);
+    }
+
+    /// One more entry is as it should be, or would be.
+    pub fn done(&self, act: Act) {
+        count(&self.acts[act.number()], 1);
+    }
+
+    /// The same of an entry that is not a directory, and of its bytes.
+    pub fn done_file(&self, act: Act, bytes: u64) {
+        self.done(act);
+        count(&self.files, 1);
+        count(&self.bytes, bytes);
         count(&self.report.counters.files, 1);
         count(&self.report.counters.bytes, bytes);
     }
 
     /// The counts so far.
     pub fn summary(&self) -> Summary {
+        let [created, replaced, metadata, unchanged] = [0, 1, 2, 3].map(|act| get(&self.acts[act]));
         Summary {
-            files: get(&self.report.counters.files),
-            bytes: get(&self.report.counters.bytes),
-            owners_lost: self.owners_lost.load(Ordering::Relaxed),
-            xattrs_lost: self.xattrs_lost.load(Ordering::Relaxed),
+            files: get(&self.files),
+            bytes: get(&self.bytes),
+            created,
+            replaced,
+            metadata,
+            unchanged,
+            repaired: get(&self.differing),
+            owners_lost: get(&self.owners_lost),
+            xattrs_lost: get(&self.xattrs_lost),
+            ..Summary::default()
         }
     }
 }

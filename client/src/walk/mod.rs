@@ -1,5 +1,5 @@
 //! Walking a tree: depth first, names in byte order, everything by calls relative to open directories, so that paths of
-//! any length and trees that change meanwhile are no danger. Mount points are crossed.
+//! any length and trees that change meanwhile are no danger. Mount points are crossed, unless the selection keeps them shut.
 //!
 //! In memory are the open directories from the root to the present place and the names of each; never a list of all files.
 
@@ -18,12 +18,13 @@ use rustix::{
 };
 
 pub use dir::{Dir, open_quietly};
-pub use stat::Stat;
+pub use stat::{FileId, Stat};
 
 use crate::{
     cache::{Cursor, Known},
     exit,
-    report::Report,
+    report::{Report, escape},
+    select::{Selection, Selector},
 };
 
 /// Something that the walk met.
@@ -43,7 +44,7 @@ pub struct Entry {
     pub seen: Timestamp,
     /// The encoding of its meta in the last backup, if it is unchanged since (a directory's without its ref).
     pub unchanged: Option<Vec<u8>>,
-    /// The directory itself, if it is one that could be opened; or why it could not.
+    /// The directory itself, if it is one that could be opened; or why it could not. A mount point that stays shut has none.
     pub open: Option<Result<Arc<Dir>, Errno>>,
 }
 
@@ -96,6 +97,8 @@ struct Frame {
 pub struct Walk<'a> {
     past: Past,
     report: &'a Report,
+    /// Asked for every name but the root's; `None` where everything is taken.
+    selector: Option<Selector<'a>>,
     frames: Vec<Frame>,
     buffer: Vec<u8>,
     /// The path below the root of the present directory, kept only where affected paths must be told apart.
@@ -105,7 +108,7 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Starts at a canonical absolute path, which may be a file.
-    pub fn start(path: &Path, past: Past, report: &'a Report) -> Result<Self, Fault> {
+    pub fn start(path: &Path, past: Past, selection: &'a Selection, report: &'a Report) -> Result<Self, Fault> {
         use std::os::unix::ffi::OsStrExt as _;
         let bytes = path.as_os_str().as_bytes();
         let fault = |error: Errno| Fault::new(Kind::NotFound, format!("{}: {}", path.display(), words(error)));
@@ -125,7 +128,9 @@ impl<'a> Walk<'a> {
         let file_type = stat
             .file_type
             .ok_or_else(|| Fault::new(Kind::Invalid, format!("{}: a socket can't be backed up", path.display())))?;
-        let mut walk = Self { past, report, frames: Vec::new(), buffer: Vec::new(), below: Vec::new(), start: None };
+        let selector = Selector::start(selection, path, &stat, report);
+        let (frames, buffer, below) = (Vec::new(), Vec::new(), Vec::new());
+        let mut walk = Self { past, report, selector, frames, buffer, below, start: None };
         let known = walk.past.cursor.as_mut().and_then(Cursor::root);
         let mut entry = walk.entry(parent, name, stat, file_type, known);
         entry.is_root = true;
@@ -187,25 +192,9 @@ impl<'a> Walk<'a> {
     }
 
     fn child(&mut self, name: Vec<u8>) -> Option<Step> {
+        let dir = self.frames.last()?.dir.clone()?;
+        let (stat, file_type) = self.look(&dir, &name)?;
         let frame = self.frames.last_mut()?;
-        let dir = frame.dir.clone()?;
-        let stat = match Stat::at(dir.fd(), &name) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => {
-                self.report.line(&format!("{}: vanished", crate::report::escape(&dir.path_of(&name))));
-                frame.is_unchanged = false;
-                return None;
-            }
-            Err(error) => {
-                self.report.error(&dir.path_of(&name), &words(error));
-                frame.is_unchanged = false;
-                return None;
-            }
-        };
-        let Some(file_type) = stat.file_type else {
-            self.report.line(&format!("{}: a socket, skipped", crate::report::escape(&dir.path_of(&name))));
-            return None;
-        };
         let mut known = None;
         if let (true, Some(cursor)) = (frame.in_cache, &mut self.past.cursor) {
             let seek = cursor.seek_child(&name);
@@ -219,6 +208,31 @@ impl<'a> Walk<'a> {
         Some(self.meet(entry))
     }
 
+    /// What a name is, if it is to be backed up and can be.
+    fn look(&mut self, dir: &Dir, name: &[u8]) -> Option<(Stat, FileType)> {
+        let stat = Stat::at(dir.fd(), name);
+        if let Some(selector) = &mut self.selector
+            && !selector.takes(name, stat.as_ref().ok())
+        {
+            return None;
+        }
+        match stat {
+            Ok(Stat { file_type: None, .. }) => {
+                self.report.line(&format!("{}: a socket, skipped", escape(&dir.path_of(name))));
+            }
+            Ok(stat) => return stat.file_type.map(|file_type| (stat, file_type)),
+            Err(Errno::NOENT) => {
+                self.report.line(&format!("{}: vanished", escape(&dir.path_of(name))));
+                self.changed();
+            }
+            Err(error) => {
+                self.report.error(&dir.path_of(name), &words(error));
+                self.changed();
+            }
+        }
+        None
+    }
+
     fn changed(&mut self) {
         if let Some(frame) = self.frames.last_mut() {
             frame.is_unchanged = false;
@@ -229,21 +243,8 @@ impl<'a> Walk<'a> {
         if entry.file_type != FileType::Dir {
             return Step::Leaf(entry);
         }
-        if let (Some(parent), None) = (&entry.parent, &entry.open) {
-            entry.open = Some(Dir::open(parent.fd(), &entry.name, parent.path_of(&entry.name)));
-        }
-        let dir = match &entry.open {
-            Some(Ok(dir)) => Some(Arc::clone(dir)),
-            _ => None,
-        };
-        let names = dir.as_ref().map_or_else(|| Ok(Vec::new()), |dir| dir.names(&mut self.buffer));
-        if let Err(error) = &names {
-            entry.open = Some(Err(*error));
-        }
-        if matches!(entry.open, Some(Err(_))) {
-            entry.unchanged = None;
-            self.changed();
-        }
+        let names = self.list(&mut entry);
+        let dir = entry.open.as_ref().and_then(|open| open.as_ref().ok()).map(Arc::clone);
         let parent_in_cache = self.frames.last().is_none_or(|frame| frame.in_cache);
         let in_cache = parent_in_cache && self.past.cursor.as_mut().is_some_and(Cursor::descend);
         let path_len = self.below.len();
@@ -251,15 +252,41 @@ impl<'a> Walk<'a> {
             self.below.push(b'/');
             self.below.extend_from_slice(&entry.name);
         }
-        let is_unchanged = in_cache && names.is_ok();
-        let names = names.unwrap_or_default().into_iter();
-        self.frames.push(Frame { dir, names, in_cache, is_unchanged, path_len });
+        let is_unchanged = in_cache && names.is_some();
+        let mut names = names.unwrap_or_default();
+        if let Some(selector) = &mut self.selector {
+            names = selector.enter(&entry.name, dir.as_deref(), names);
+        }
+        self.frames.push(Frame { dir, names: names.into_iter(), in_cache, is_unchanged, path_len });
         Step::Enter(entry)
+    }
+
+    /// Opens a directory, unless it is to stay shut, and lists it; `None` if that fails, which is a change.
+    fn list(&mut self, entry: &mut Entry) -> Option<Vec<Vec<u8>>> {
+        let keeps_shut = |selector: &Selector<'_>| !entry.is_root && selector.keeps_shut(&entry.stat);
+        let is_shut = self.selector.as_ref().is_some_and(keeps_shut);
+        if let (Some(parent), None, false) = (&entry.parent, &entry.open, is_shut) {
+            entry.open = Some(Dir::open(parent.fd(), &entry.name, parent.path_of(&entry.name)));
+        }
+        let names = match &entry.open {
+            Some(Ok(dir)) => dir.names(&mut self.buffer),
+            Some(Err(error)) => Err(*error),
+            None => Ok(Vec::new()),
+        };
+        if let Err(error) = &names {
+            entry.open = Some(Err(*error));
+            entry.unchanged = None;
+            self.changed();
+        }
+        names.ok()
     }
 
     fn leave(&mut self) -> Step {
         let Some(frame) = self.frames.pop() else { return Step::Leave(None) };
         self.below.truncate(frame.path_len);
+        if let Some(selector) = &mut self.selector {
+            selector.leave();
+        }
         let mut content = None;
         if let (true, Some(cursor)) = (frame.in_cache, &mut self.past.cursor) {
             content = cursor.leave();

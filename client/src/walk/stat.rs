@@ -7,6 +7,9 @@ use rustix::{
     io,
 };
 
+/// Device (major and minor number) and inode number.
+pub type FileId = ((u32, u32), u64);
+
 /// Attributes of one file at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
@@ -74,6 +77,11 @@ impl Stat {
             mtime: time(x.stx_mtime),
             ctime: time(x.stx_ctime),
         })
+    }
+
+    /// What tells it from every other file: its device and inode number.
+    pub const fn id(&self) -> FileId {
+        (self.dev, self.inode)
     }
 
     /// Whether both tell of the same content of the same file.

@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, fs, path::Path};
 use proptest::prelude::*;
 
 use super::{Past, Step, Walk};
-use crate::report::Report;
+use crate::{report::Report, select::Selection};
 
 /// The walk as text: paths below the root, a directory's end as `<`.
 fn steps(root: &Path) -> Vec<String> {
-    let report = Report::new("walking", true);
+    let report = Report::lines_only();
     let root = root.canonicalize().expect("there");
-    let mut walk = Walk::start(&root, Past::default(), &report).expect("started");
+    let selection = Selection::default();
+    let mut walk = Walk::start(&root, Past::default(), &selection, &report).expect("started");
     let mut steps = Vec::new();
     while let Some(step) = walk.step() {
         steps.push(match step {
@@ -63,11 +64,12 @@ fn a_single_file_is_a_tree_too() {
 
 #[test]
 fn affected_paths_and_their_parents_are_not_trusted() {
-    let report = Report::new("walking", true);
+    let report = Report::lines_only();
     let dir = tempfile::tempdir().expect("a temporary directory");
     let affected = vec![b"/a-b".to_vec(), b"/a/x/y".to_vec(), b"/c".to_vec()];
     let past = Past { cursor: None, affected };
-    let mut walk = Walk::start(&dir.path().canonicalize().expect("there"), past, &report).expect("started");
+    let (root, selection) = (dir.path().canonicalize().expect("there"), Selection::default());
+    let mut walk = Walk::start(&root, past, &selection, &report).expect("started");
     assert!(walk.is_affected(b""));
     walk.step();
     assert!(walk.is_affected(b"a") && walk.is_affected(b"c") && walk.is_affected(b"a-b"));

@@ -8,7 +8,13 @@
 pub mod apply;
 pub mod keys;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use datadb::Kind;
 use rocksdb::{
@@ -102,7 +108,8 @@ pub type Pair = (Box<[u8]>, Box<[u8]>);
 /// The index. See the module for its rules.
 #[derive(Debug)]
 pub struct Index {
-    db: DB,
+    db: Arc<DB>,
+    keys_read: AtomicU64,
 }
 
 /// An index that several parts hold.
@@ -125,7 +132,22 @@ impl Index {
         options.set_stats_dump_period_sec(0);
         let families =
             Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
-        Ok(Self { db: DB::open_cf_descriptors(&options, dir, families)? })
+        let db = Arc::new(DB::open_cf_descriptors(&options, dir, families)?);
+        Ok(Self { db, keys_read: AtomicU64::new(0) })
+    }
+
+    /// The same index with a count of its own, for work that tells what it cost.
+    pub fn view(&self) -> Self {
+        Self { db: self.db.clone(), keys_read: AtomicU64::new(0) }
+    }
+
+    /// How many keys were asked for, or met in scans, through this view.
+    pub fn keys_read(&self) -> u64 {
+        self.keys_read.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, keys: usize) {
+        self.keys_read.fetch_add(keys as u64, Ordering::Relaxed);
     }
 
     fn family(&self, family: Family) -> &ColumnFamily {
@@ -134,11 +156,13 @@ impl Index {
 
     /// The value of a key.
     pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.count(1);
         Ok(self.db.get_cf(self.family(family), key)?)
     }
 
     /// The values of many keys, in the order of the keys.
     pub fn multi_get<K: AsRef<[u8]>>(&self, family: Family, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>, IndexError> {
+        self.count(keys.len());
         let keys = keys.iter().map(AsRef::as_ref);
         self.db
             .batched_multi_get_cf(self.family(family), keys, false)
@@ -154,6 +178,7 @@ impl Index {
         keys: &[K],
         head_bytes: usize,
     ) -> Result<Vec<Option<Vec<u8>>>, IndexError> {
+        self.count(keys.len());
         let head = |value: &[u8]| value[..value.len().min(head_bytes)].to_vec();
         self.db
             .batched_multi_get_cf(self.family(family), keys.iter().map(AsRef::as_ref), false)
@@ -169,7 +194,7 @@ impl Index {
         read.set_iterate_upper_bound(end);
         let mode = IteratorMode::From(from, Direction::Forward);
         let pairs = self.db.iterator_cf_opt(self.family(family), read, mode);
-        pairs.take(max).map(|pair| Ok(pair?)).collect()
+        pairs.take(max).inspect(|_| self.count(1)).map(|pair| Ok(pair?)).collect()
     }
 
     /// At most `max` pairs with `low <= key <= from`, in descending order of the keys.
@@ -178,7 +203,7 @@ impl Index {
         read.set_iterate_lower_bound(low);
         let mode = IteratorMode::From(from, Direction::Reverse);
         let pairs = self.db.iterator_cf_opt(self.family(family), read, mode);
-        pairs.take(max).map(|pair| Ok(pair?)).collect()
+        pairs.take(max).inspect(|_| self.count(1)).map(|pair| Ok(pair?)).collect()
     }
 
     /// Applies a batch, whole or not at all, after all batches before it.

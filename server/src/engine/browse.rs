@@ -3,12 +3,9 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use datadb::{
-    Backup, BackupKey, FileType, HostName, Kind, Meta, Name, Object, ObjectKey, SnapshotKey, TreePath,
-    backup::prefix_range, meta::Content,
-};
+use datadb::{Backup, BackupKey, HostName, Kind, Meta, Object, ObjectKey, SnapshotKey, TreePath, backup::prefix_range};
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, trail::Trail};
 use crate::db::{Family, Index, IndexError, apply::OBJECT_HEAD_BYTES, keys};
 
 /// Keys read at once.
@@ -24,11 +21,15 @@ pub struct Filter {
     pub host: Option<HostName>,
     /// Only this path's.
     pub path: Option<TreePath>,
+    /// Only of paths that are this one or lie above it.
+    pub holding: Option<TreePath>,
 }
 
 impl Filter {
     fn lets(&self, host: &HostName, path: &TreePath) -> bool {
-        self.host.as_ref().is_none_or(|wanted| wanted == host) && self.path.as_ref().is_none_or(|wanted| wanted == path)
+        self.host.as_ref().is_none_or(|wanted| wanted == host)
+            && self.path.as_ref().is_none_or(|wanted| wanted == path)
+            && self.holding.as_ref().is_none_or(|held| held.below(path).is_some())
     }
 }
 
@@ -64,8 +65,8 @@ impl BackupPages {
         Self { filter, next_name: b"n".to_vec(), snapshots: VecDeque::new(), next_version: None, is_at_end: false }
     }
 
-    /// The next page; an empty one is the end.
-    fn next(&mut self, index: &Index) -> Result<Vec<Backup>, EngineError> {
+    /// The next page, of one snapshot; an empty one is the end.
+    pub(super) fn next(&mut self, index: &Index) -> Result<Vec<Backup>, EngineError> {
         loop {
             if let Some(snapshot) = self.snapshots.front() {
                 let (first, last) = keys::versions(snapshot);
@@ -132,21 +133,9 @@ impl Engine {
     pub async fn find_path(&self, backup: &Backup, path: &TreePath) -> Result<Meta, EngineError> {
         let (backup, path) = (backup.clone(), path.clone());
         self.with_index(move |index| {
-            let nowhere = || not_found(format!("{path} is not in the backup of {} ({})", backup.path, backup.key()));
-            let Object::Meta(root) = object(index, &backup.root)? else { return Err(nowhere()) };
-            let mut meta = *root;
-            if meta.file_type != FileType::Dir && path.components().eq([backup.path.shown_name()]) {
-                return Ok(meta);
-            }
-            for component in path.components() {
-                let name = Name::new(component).map_err(|_| nowhere())?;
-                let Content::Ref(set) = meta.content else { return Err(nowhere()) };
-                if meta.file_type != FileType::Dir {
-                    return Err(nowhere());
-                }
-                meta = entry(index, &set, &name)?.ok_or_else(nowhere)?;
-            }
-            Ok(meta)
+            let mut trail = Trail::new(path.clone());
+            let found = trail.find(index, &backup)?.cloned();
+            found.ok_or_else(|| not_found(format!("{path} is not in the backup of {} ({})", backup.path, backup.key())))
         })
         .await
     }
@@ -166,24 +155,6 @@ pub(super) fn encoding(index: &Index, key: &ObjectKey) -> Result<Bytes, EngineEr
 /// An object.
 pub(super) fn object(index: &Index, key: &ObjectKey) -> Result<Object, EngineError> {
     Ok(Object::decode(&encoding(index, key)?).map_err(IndexError::value("an object"))?)
-}
-
-/// An entry of a directory by its name: one read, or two where the directory is large.
-fn entry(index: &Index, set: &ObjectKey, name: &Name) -> Result<Option<Meta>, EngineError> {
-    let metas = match object(index, set)? {
-        Object::Set(metas) => metas,
-        Object::SetHead(segments) => {
-            let at = segments.partition_point(|segment| segment.first <= *name);
-            let Some(segment) = at.checked_sub(1).and_then(|at| segments.get(at)) else { return Ok(None) };
-            match object(index, &segment.key)? {
-                Object::Set(metas) => metas,
-                _ => return Ok(None),
-            }
-        }
-        _ => return Ok(None),
-    };
-    let at = metas.binary_search_by(|meta| meta.name.as_ref().cmp(&Some(name)));
-    Ok(at.ok().and_then(|at| metas.into_iter().nth(at)))
 }
 
 fn by_prefix(index: &Index, prefix: &str) -> Result<Backup, EngineError> {

@@ -118,7 +118,18 @@ pub struct PlacedChunk {
 }
 
 impl ChunkPages {
-    fn next_page(&mut self, index: &Index) -> Result<Vec<PlacedChunk>, EngineError> {
+    /// Starts with the chunk that holds an offset.
+    pub(super) fn open(index: &Index, list: &ObjectKey, offset: u64) -> Result<Self, EngineError> {
+        let segments = match object(index, list)? {
+            Object::List(_) => VecDeque::from([(*list, 0)]),
+            Object::ListHead(segments) => segments.iter().map(|segment| (segment.key, segment.len)).collect(),
+            _ => return Err(EngineError::refused(datadb::Kind::Invalid, format!("{list} is not a file's list"))),
+        };
+        Ok(Self { segments, start: 0, offset })
+    }
+
+    /// The next chunks; an empty page is the end.
+    pub(super) fn next_page(&mut self, index: &Index) -> Result<Vec<PlacedChunk>, EngineError> {
         while let Some((key, len)) = self.segments.pop_front() {
             let start = self.start;
             self.start = start.saturating_add(len);
@@ -168,15 +179,7 @@ impl Engine {
 
     /// Starts to list a file's chunks by its list, from the chunk that holds an offset.
     pub async fn chunks(&self, list: ObjectKey, offset: u64) -> Result<ChunkPages, EngineError> {
-        self.with_index(move |index| {
-            let segments = match object(index, &list)? {
-                Object::List(_) => VecDeque::from([(list, 0)]),
-                Object::ListHead(segments) => segments.iter().map(|segment| (segment.key, segment.len)).collect(),
-                _ => return Err(EngineError::refused(datadb::Kind::Invalid, format!("{list} is not a file's list"))),
-            };
-            Ok(ChunkPages { segments, start: 0, offset })
-        })
-        .await
+        self.with_index(move |index| ChunkPages::open(index, &list, offset)).await
     }
 
     /// The next chunks; an empty page is the end.

@@ -12,13 +12,22 @@ pub mod data_dir;
 pub mod download;
 pub mod error;
 pub mod file;
+pub mod find;
+pub mod history;
 pub mod list;
 pub mod objects;
 pub mod open;
 pub mod pending;
+mod sample;
 pub mod session;
 pub mod stats;
+#[cfg(test)]
+mod tests;
+pub mod totals;
+mod trail;
 pub mod upload;
+pub mod usage;
+pub mod walk;
 
 use std::sync::Arc;
 

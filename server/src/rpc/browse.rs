@@ -2,29 +2,39 @@
 
 use bytes::Bytes;
 use datadb::{
-    BackupKey, BlobId, Fault, HostName, Kind, Name, ObjectKey, TreePath, api, limits,
+    Backup, BackupKey, BlobId, Fault, HostName, Kind, Name, ObjectKey, TreePath, api, limits,
     wire::{meta_to_api, pack_ids, unpack_ids},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{REPLIES_MAX, Replies, status};
+use super::{REPLIES_MAX, Replies, status, versions};
 use crate::engine::{
     Engine, EngineError,
     browse::{BackupPages, Filter, Wanted},
     download::Piece,
+    find::Among,
+    totals::{SnapshotTotals, TotalsPages},
 };
 
 /// The service.
 #[derive(Debug)]
 pub struct Service(pub Engine);
 
+impl Service {
+    async fn backup(&self, key: BackupKey) -> Result<Backup, Status> {
+        let backup = self.0.backup_by_key(key).await?;
+        backup.ok_or_else(|| Fault::new(Kind::NotFound, format!("backup {key} is not there")).into())
+    }
+}
+
 fn filter(filter: Option<api::BackupFilter>) -> Result<Filter, Status> {
     let api::BackupFilter { host, path } = filter.unwrap_or_default();
     Ok(Filter {
         host: if host.is_empty() { None } else { Some(HostName::new(&host).map_err(status)?) },
         path: if path.is_empty() { None } else { Some(TreePath::lenient(&path).map_err(status)?) },
+        holding: None,
     })
 }
 
@@ -109,6 +119,72 @@ impl api::browse_server::Browse for Service {
         }))
     }
 
+    type ListSnapshotsStream = Replies<api::ListSnapshotsReply>;
+
+    async fn list_snapshots(
+        &self,
+        request: Request<api::ListSnapshotsRequest>,
+    ) -> Result<Response<Self::ListSnapshotsStream>, Status> {
+        let mut pages = TotalsPages::new(filter(request.into_inner().filter)?);
+        let engine = self.0.clone();
+        Ok(produce(move |replies| async move {
+            while let (rest, Some(page)) = engine.next_totals(pages).await? {
+                let totals = |totals: &SnapshotTotals| api::SnapshotTotals {
+                    newest: Some((&totals.newest).into()),
+                    backups: totals.backups,
+                    bytes: totals.bytes,
+                };
+                let snapshots = page.iter().map(totals).collect();
+                if replies.send(Ok(api::ListSnapshotsReply { snapshots })).await.is_err() {
+                    return Ok(());
+                }
+                pages = rest;
+            }
+            Ok(())
+        }))
+    }
+
+    type HistoryStream = Replies<api::VersionsReply>;
+
+    async fn history(&self, request: Request<api::HistoryRequest>) -> Result<Response<Self::HistoryStream>, Status> {
+        let api::HistoryRequest { path, filter: among, unfolded } = request.into_inner();
+        let path = TreePath::lenient(&path).map_err(status)?;
+        let mut history = self.0.history(path, filter(among)?, unfolded);
+        let engine = self.0.clone();
+        Ok(produce(move |replies| async move {
+            while let (rest, Some(page)) = engine.next_versions(history).await? {
+                if replies.send(Ok(versions::reply(&page))).await.is_err() {
+                    return Ok(());
+                }
+                history = rest;
+            }
+            Ok(())
+        }))
+    }
+
+    type FindStream = Replies<api::VersionsReply>;
+
+    async fn find(&self, request: Request<api::FindRequest>) -> Result<Response<Self::FindStream>, Status> {
+        let request = request.into_inner();
+        let query = versions::query(&request)?;
+        let below = TreePath::lenient(&request.below).map_err(status)?;
+        let among = match &request.backup[..] {
+            [] => Among::All(filter(request.filter)?),
+            key => Among::One(Box::new(self.backup(BackupKey::try_from(key).map_err(status)?).await?)),
+        };
+        let mut search = self.0.find(query, among, below);
+        let engine = self.0.clone();
+        Ok(produce(move |replies| async move {
+            while let (rest, Some(page)) = engine.next_found(search).await? {
+                if replies.send(Ok(versions::reply(&page))).await.is_err() {
+                    return Ok(());
+                }
+                search = rest;
+            }
+            Ok(())
+        }))
+    }
+
     async fn resolve(&self, request: Request<api::ResolveRequest>) -> Result<Response<api::ResolveReply>, Status> {
         let request = request.into_inner();
         let path = TreePath::lenient(&request.path).map_err(status)?;
@@ -183,8 +259,7 @@ impl api::browse_server::Browse for Service {
         let api::ReadFileRequest { backup, path, offset, length } = request.into_inner();
         let key = BackupKey::try_from(&backup[..]).map_err(status)?;
         let path = TreePath::lenient(&path).map_err(status)?;
-        let backup = self.0.backup_by_key(key).await?;
-        let backup = backup.ok_or_else(|| Fault::new(Kind::NotFound, format!("backup {key} is not there")))?;
+        let backup = self.backup(key).await?;
         let meta = self.0.find_path(&backup, &path).await?;
         let end = if length == 0 { u64::MAX } else { offset.saturating_add(length) };
         let engine = self.0.clone();

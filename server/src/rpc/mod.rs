@@ -4,6 +4,7 @@ mod browse;
 mod repository;
 mod store;
 mod upload;
+mod versions;
 
 use std::time::Duration;
 

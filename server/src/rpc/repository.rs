@@ -1,10 +1,11 @@
 //! `datadb.v1.Repository`: what the server is, and how full it is.
 
 use bytes::Bytes;
-use datadb::{FORMAT_VERSION, Fault, Kind, PROTOCOL_VERSION, api, limits};
+use datadb::{BackupKey, FORMAT_VERSION, Fault, Kind, PROTOCOL_VERSION, api, limits};
 use tonic::{Request, Response, Status};
 
-use crate::engine::Engine;
+use super::status;
+use crate::engine::{Engine, usage::BlobSums};
 
 /// The service.
 #[derive(Debug)]
@@ -59,5 +60,29 @@ impl api::repository_server::Repository for Service {
             bad_blobs: stats.blobs.bad_blobs,
             store: stats.stack,
         }))
+    }
+    async fn backup_stats(
+        &self,
+        request: Request<api::BackupStatsRequest>,
+    ) -> Result<Response<api::BackupStatsReply>, Status> {
+        let api::BackupStatsRequest { backup, unique } = request.into_inner();
+        let usage = self.0.usage(BackupKey::try_from(&backup[..]).map_err(status)?, unique).await?;
+        Ok(Response::new(api::BackupStatsReply {
+            backup: Some((&usage.backup).into()),
+            all: Some(blob_stats(usage.all)),
+            unique: usage.unique.map(blob_stats),
+            keys_read: usage.keys_read,
+        }))
+    }
+}
+
+const fn blob_stats(sums: BlobSums) -> api::BlobStats {
+    api::BlobStats {
+        blobs: sums.blobs,
+        bytes: sums.bytes,
+        stored_bytes: sums.stored_bytes,
+        missing: sums.missing,
+        estimated: sums.is_estimated,
+        stored_estimated: sums.is_stored_estimated,
     }
 }

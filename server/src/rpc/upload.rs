@@ -17,6 +17,7 @@ use crate::engine::{
     Engine, EngineError,
     commit::CommitCall,
     open::random,
+    session::SessionId,
     stats::Base,
     upload::{Stored, Verified},
 };
@@ -38,6 +39,18 @@ fn too_many(what: &str) -> Status {
 }
 
 impl Service {
+    /// The session to go on with, or a new one.
+    fn session(&self, open: &[u8]) -> Result<SessionId, Status> {
+        if let Ok(id) = SessionId::try_from(open)
+            && self.renew(open).is_ok()
+        {
+            return Ok(id);
+        }
+        let id = random().map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
+        self.0.sessions().open(id, self.0.now())?;
+        Ok(id)
+    }
+
     fn renew(&self, session: &[u8]) -> Result<(), EngineError> {
         self.0.sessions().renew(session, self.0.now())
     }
@@ -113,7 +126,6 @@ impl api::upload_server::Upload for Service {
     ) -> Result<Response<Self::OpenSessionStream>, Status> {
         let request = request.into_inner();
         HostName::new(&request.host).map_err(status)?;
-        let id = random().map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
         let base = match &request.base[..] {
             [] => None,
             key => Some(BackupKey::try_from(key).map_err(status)?),
@@ -122,7 +134,7 @@ impl api::upload_server::Upload for Service {
             Some(key) => self.0.judge_base(key).await?,
             None => Base::Unknown,
         };
-        self.0.sessions().open(id, self.0.now())?;
+        let id = self.session(&request.session)?;
         let (replies, stream) = mpsc::channel(REPLIES_MAX);
         let first = api::OpenSessionReply {
             session: Bytes::copy_from_slice(&id),

@@ -1,10 +1,13 @@
-//! `stats`
+//! `stats` of the whole repository.
 
 use datadb::Fault;
 use serde_json::json;
 
-use super::{Context, output};
-use crate::{exit::Outcome, report::bytes};
+use crate::{
+    cli::{Context, output},
+    exit::Outcome,
+    report::bytes,
+};
 
 /// Prints counts and sizes of the whole repository.
 pub fn run(context: &Context) -> Result<Outcome, Fault> {

@@ -1,0 +1,5 @@
+//! Looking over many backups, tried on trees that are put right into an index.
+
+mod trail;
+mod trees;
+mod walk;
