@@ -1,7 +1,10 @@
 //! Bundles: blobs compressed together as one frame. The unit of upload, of storage and of download.
 
+use std::{cell::RefCell, io};
+
 use bytes::Bytes;
 use thiserror::Error;
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::{
     blob::{BlobId, BlobRef},
@@ -114,9 +117,7 @@ impl Bundle {
         let undecodable = || BundleError::Undecodable { declared: self.plain_bytes };
         let plain = match self.codec {
             Codec::Raw => self.data.clone(),
-            Codec::Zstd => {
-                zstd::bulk::decompress(&self.data, self.plain_bytes as usize).map_err(|_| undecodable())?.into()
-            }
+            Codec::Zstd => decompress(&self.data, self.plain_bytes as usize).map_err(|_| undecodable())?.into(),
         };
         if plain.len() != self.plain_bytes as usize {
             return Err(undecodable());
@@ -130,6 +131,32 @@ impl Bundle {
         plain.iter().try_for_each(|(blob, bytes)| check(&blob, &bytes))?;
         Ok(plain)
     }
+}
+
+thread_local! {
+    /// A context costs more than a small frame: a thread keeps its own, for the level that it used last.
+    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn compress(plain: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let (_, compressor) = match kept.take_if(|(of, _)| *of == level) {
+            Some(kept_one) => kept.insert(kept_one),
+            None => kept.insert((level, Compressor::new(level)?)),
+        };
+        compressor.compress(plain)
+    })
+}
+
+fn decompress(frame: &[u8], plain_bytes: usize) -> io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(kept) => kept,
+            None => kept.insert(Decompressor::new()?),
+        };
+        decompressor.decompress(frame, plain_bytes)
+    })
 }
 
 /// Verifies that bytes are the blob's.
@@ -220,7 +247,7 @@ impl BundleBuilder {
     pub fn seal(self, level: i32) -> Bundle {
         assert!(!self.is_empty(), "only a bundle with blobs is sealed");
         let plain_bytes = u32::try_from(self.plain.len()).expect("has_room keeps a bundle far below 4 GiB");
-        let (codec, data) = match zstd::bulk::compress(&self.plain, level) {
+        let (codec, data) = match compress(&self.plain, level) {
             Ok(frame) if frame.len() < self.plain.len() => (Codec::Zstd, frame),
             _ => (Codec::Raw, self.plain),
         };

@@ -22,7 +22,7 @@ use datadb_server::{
     },
     store::{conformance::sample, cut::CutDisk},
 };
-use support::{Tree, back_up, backups, open, restore};
+use support::{Tree, back_up, backups, copy_dir, open, restore};
 
 /// What is done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -362,10 +362,35 @@ async fn every_flipped_byte_and_every_length_of_a_small_log_is_exact_or_an_error
     every_byte_of("meta").await;
 }
 
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+/// **Invariant 4, verified at every border**: a copy that was found damaged stays bad although a crash takes from the index
+/// all that happened since, and so does the newer copy that heals it.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_4_a_bad_copy_stays_bad_after_a_crash_that_the_index_did_not_survive() {
+    for heals in [false, true] {
+        let repository = repository().await;
+        let (index, saved) = (repository.root.path().join("index"), repository.root.path().join("saved"));
+        copy_dir(&index, &saved);
+        let pack = repository.packs("blobs")[0].clone();
+        let bytes = repository.disk.read(&pack).unwrap();
+        repository.disk.replace(&pack, Harm::FlipByte.done_to(&bytes, bytes.len() / 2));
+        let engine = repository.open().await.unwrap();
+        assert!(repository.restore_all(&engine, "damaged").await < repository.model.len());
+        let bad = engine.stats().await.unwrap().blobs.bad_blobs;
+        assert!(bad > 0);
+        if heals {
+            back_up(&engine, "/tree", &repository.last).await.unwrap();
+        }
+        engine.close().await.unwrap();
+        drop(engine);
+        fs::remove_dir_all(&index).unwrap();
+        copy_dir(&saved, &index);
+        let engine = repository.open().await.unwrap();
+        assert_eq!(engine.stats().await.unwrap().blobs.bad_blobs, if heals { 0 } else { bad });
+        if heals {
+            assert_eq!(repository.restore_all(&engine, "healed").await, repository.model.len() + 1);
+        } else {
+            assert!(support::send(&engine, &repository.last).await.unwrap() > 0, "they are asked for again");
+        }
+        engine.close().await.unwrap();
     }
 }

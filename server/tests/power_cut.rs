@@ -1,4 +1,4 @@
-//! Power cuts: packs and log on a disk that forgets what was not synced, and an index whose newest writes are torn off.
+//! Power cuts: packs and log on a disk that forgets what was not synced, and an index that forgets what it had not flushed.
 //!
 //! After each cut the server is started on what is left. Every backup whose commit had returned must be there, byte for
 //! byte; every backup that is listed must be whole; the next backup succeeds; and a rebuild from packs and log alone gives
@@ -8,12 +8,7 @@
 
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use datadb::BackupKey;
 use datadb_server::{
@@ -23,7 +18,8 @@ use datadb_server::{
         cut::{Chance, CutDisk},
     },
 };
-use support::{Tree, back_up, back_up_as, backups, open, restore, send};
+use support::{Tree, back_up, back_up_as, backups, copy_dir, open, restore, send};
+use tempfile::TempDir;
 
 /// What a client tried and what it was told.
 #[derive(Default)]
@@ -32,8 +28,8 @@ struct Model {
     tried: Vec<Tree>,
     /// Trees whose commit returned.
     committed: BTreeMap<BackupKey, Tree>,
-    /// What of the index was synced: a new repository's index is, before it takes anything.
-    synced: BTreeMap<PathBuf, u64>,
+    /// The index as the last clean stop left it: what it holds then is on the medium.
+    flushed: Option<TempDir>,
 }
 
 /// The trees of a scenario: each shares most files with the one before.
@@ -53,9 +49,18 @@ fn trees(seed: u64, count: u64) -> Vec<Tree> {
 
 /// Backs up each tree in turn; from the first error on nothing works any more.
 async fn run(root: &Path, disk: &CutDisk, host: &str, trees: &[Tree], model: &mut Model) {
-    let Ok((engine, _)) = open(root, Arc::new(disk.clone())).await else { return };
-    model.synced = wal_files(&root.join("index"));
+    model.flushed = None;
+    let Ok((mut engine, _)) = open(root, Arc::new(disk.clone())).await else { return };
     for (number, tree) in trees.iter().enumerate() {
+        if number % 3 == 0 {
+            if engine.close().await.is_err() {
+                return;
+            }
+            drop(engine);
+            keep_index(root, model);
+            let Ok((again, _)) = open(root, Arc::new(disk.clone())).await else { return };
+            engine = again;
+        }
         // Some blobs arrive without ever being committed.
         if number % 2 == 1 {
             let stray = Tree::from([("stray".to_owned(), sample(900 + number as u64, 500))]);
@@ -71,22 +76,19 @@ async fn run(root: &Path, disk: &CutDisk, host: &str, trees: &[Tree], model: &mu
     drop(engine.close().await);
 }
 
-/// Tears a random part off the end of the index's newest write-ahead log, but nothing of what was synced.
-fn tear_index(root: &Path, synced: &BTreeMap<PathBuf, u64>, chance: &mut Chance) {
-    let logs = wal_files(&root.join("index"));
-    let Some((path, len)) = logs.last_key_value() else { return };
-    let keep = synced.get(path).copied().unwrap_or(0);
-    let torn = keep + chance.below(len - keep + 1);
-    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(torn).unwrap();
+fn keep_index(root: &Path, model: &mut Model) {
+    let kept = tempfile::tempdir().unwrap();
+    copy_dir(&root.join("index"), &kept.path().join("index"));
+    model.flushed = Some(kept);
 }
 
-fn wal_files(index: &Path) -> BTreeMap<PathBuf, u64> {
-    let Ok(files) = fs::read_dir(index) else { return BTreeMap::new() };
-    files
-        .map(|file| file.unwrap())
-        .filter(|file| file.path().extension().is_some_and(|extension| extension == "log"))
-        .map(|file| (file.path(), file.metadata().unwrap().len()))
-        .collect()
+/// Takes from the index what it was told since the last clean stop, or nothing: as if its buffers had just been flushed.
+fn forget_of_index(root: &Path, model: &Model, chance: &mut Chance) {
+    let Some(kept) = &model.flushed else { return };
+    if chance.below(3) > 0 {
+        std::fs::remove_dir_all(root.join("index")).unwrap();
+        copy_dir(&kept.path().join("index"), &root.join("index"));
+    }
 }
 
 /// Everything that must hold after a cut.
@@ -130,7 +132,7 @@ async fn round(trees: &[Tree], cut_at: u64, seed: u64) {
     let mut model = Model::default();
     run(dir.path(), &disk, "host", trees, &mut model).await;
     let mut chance = Chance::new(seed ^ 0x5eed);
-    tear_index(dir.path(), &model.synced, &mut chance);
+    forget_of_index(dir.path(), &model, &mut chance);
     let after = disk.after_the_cut(seed);
     verify(dir.path(), &after, &mut model, &format!("cut at operation {cut_at}, seed {seed}")).await;
 }
@@ -174,7 +176,7 @@ async fn invariant_2_a_repository_survives_one_power_cut_after_the_other() {
             let host = ["alpha", "beta"][chance.below(2) as usize];
             disk.cut_power_at(disk.operations() + chance.below(120));
             run(dir.path(), &disk, host, &trees(seed * 100 + cycle, 2 + chance.below(6)), &mut model).await;
-            tear_index(dir.path(), &model.synced, &mut chance);
+            forget_of_index(dir.path(), &model, &mut chance);
             disk = disk.after_the_cut(seed * 100 + cycle);
             verify(dir.path(), &disk, &mut model, &format!("seed {seed}, cut {cycle}")).await;
         }

@@ -3,7 +3,8 @@
 //! A narrow interface of ours over RocksDB, so that another ordered key-value store can take its place: get, multi-get,
 //! paged scan, write batch. Calls block; callers run them inside [`crate::store::blocking`], a whole operation at a time,
 //! so that an operation runs to its end even where its caller goes away. Writes are atomic per batch and ordered, and
-//! need no sync: what a power cut takes from the end is replayed from the log and the packs.
+//! have no write-ahead log of their own: the log and the packs are one. A crash takes what the buffers held, of all families
+//! up to the same write, and the next start replays it.
 
 pub mod apply;
 pub mod keys;
@@ -19,18 +20,15 @@ use std::{
 use datadb::Kind;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Direction, IteratorMode, Options, ReadOptions, WriteBatch,
+    Direction, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 use thiserror::Error;
 
 /// Bytes of the block cache that all families share.
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
 
-/// Bytes of all write buffers together.
-const WRITE_BUFFER_BYTES: usize = 48 << 20;
-
-/// A write-ahead log larger than this makes the index write its buffers out. As much is preallocated for it.
-const WAL_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of all write buffers together: what a start after a crash replays at most, in less than a second.
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
 
 /// No batch is larger, so that no caller holds others up for long.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
@@ -123,7 +121,8 @@ impl Index {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_db_write_buffer_size(WRITE_BUFFER_BYTES);
-        options.set_max_total_wal_size(WAL_BYTES_MAX);
+        // Without a write-ahead log nothing else keeps the families at the same write.
+        options.set_atomic_flush(true);
         options.set_max_open_files(OPEN_FILES_MAX);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
@@ -208,7 +207,9 @@ impl Index {
 
     /// Applies a batch, whole or not at all, after all batches before it.
     pub fn write(&self, batch: Batch<'_>) -> Result<(), IndexError> {
-        Ok(self.db.write(batch.batch)?)
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        Ok(self.db.write_opt(batch.batch, &options)?)
     }
 
     /// An empty batch.
@@ -218,7 +219,10 @@ impl Index {
 
     /// Returns when everything written so far survives a power cut.
     pub fn sync(&self) -> Result<(), IndexError> {
-        Ok(self.db.flush_wal(true)?)
+        let families = Family::ALL.map(|family| self.family(family));
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        Ok(self.db.flush_cfs_opt(&families, &options)?)
     }
 }
 

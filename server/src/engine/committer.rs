@@ -8,6 +8,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use datadb::{Backup, BackupKey, BlobId, Kind, ObjectKey, backup::BackupTime};
@@ -41,6 +42,10 @@ pub struct Draft {
     /// A time in the past that the client asks for.
     pub time: Option<BackupTime>,
 }
+
+/// After so long without work the index is made durable too: a start then has nothing to replay, and a log that is damaged
+/// later has lost nothing that the index doesn't hold.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What the committer is asked for.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ impl Committer {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
-        let task = Task { log, index, blobs, pending, clock, unapplied: Vec::new() };
+        let task = Task { log, index, blobs, pending, clock, unapplied: Vec::new(), is_index_behind: false };
         let task = tokio::spawn(task.run(queue));
         Self { requests: Some(requests).into(), task: Some(task).into() }
     }
@@ -155,11 +160,13 @@ struct Task {
     clock: Arc<dyn Clock>,
     /// Records that are durable but could not be applied to the index.
     unapplied: Vec<Logged>,
+    /// Whether a power cut would take records from the index, which are in the log.
+    is_index_behind: bool,
 }
 
 impl Task {
     async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        while let Some(first) = queue.recv().await {
+        while let Some(first) = self.next(&mut queue).await {
             let mut group = vec![first];
             while group.len() < GROUP_MAX
                 && let Ok(next) = queue.try_recv()
@@ -172,6 +179,21 @@ impl Task {
         if let Err(error) = self.blobs.flush().await {
             tracing::error!(%error, "the last flush failed");
         }
+    }
+
+    /// The next request; does what can wait when there is none for a while.
+    async fn next(&mut self, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        if std::mem::take(&mut self.is_index_behind) {
+            if let Ok(next) = tokio::time::timeout(IDLE, queue.recv()).await {
+                self.is_index_behind = true;
+                return next;
+            }
+            let index = self.index.clone();
+            if let Err(error) = blocking(move || index.sync()).await {
+                tracing::warn!(%error, "the index could not be made durable; the next start replays more of the log");
+            }
+        }
+        queue.recv().await
     }
 
     async fn commit(&mut self, group: Vec<Request>) {
@@ -231,6 +253,7 @@ impl Task {
             (records, Ok(()))
         })
         .await;
+        self.is_index_behind = true;
         self.unapplied = rest;
         Ok(result?)
     }

@@ -166,3 +166,12 @@ async fn read(engine: &Engine, id: &BlobId) -> Result<Bytes, EngineError> {
     let bytes = engine.read_blob(id).await?;
     bytes.ok_or_else(|| EngineError::refused(Kind::Damaged, format!("blob {id} is missing")))
 }
+
+/// Copies a flat directory.
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}

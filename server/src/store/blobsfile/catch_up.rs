@@ -60,6 +60,7 @@ impl Inner {
         let bad: HashSet<Cursor> = bad.iter().copied().collect();
         let mut progress =
             Progress { batch: self.config.index.batch(), fresh: HashMap::new(), totals, report: OpenReport::default() };
+        self.mark_indexed(bad.iter().copied().filter(|cursor| *cursor < indexed), &mut progress)?;
         self.audit(&packs, indexed, durable, &mut progress)?;
         let last = packs.keys().next_back().copied().unwrap_or(0);
         let numbers: Vec<u64> = packs.range(indexed.pack..).map(|(number, _)| *number).collect();
@@ -277,12 +278,29 @@ impl Inner {
             from = [last, &[0][..]].concat();
             for (id, value) in &page {
                 let mut entry = Entry::decode(value).map_err(IndexError::value("a blob's entry"))?;
-                if is_lost(&entry) {
+                let is_marked = BlobId::try_from(&id[..]).is_ok_and(|id| progress.fresh.contains_key(&id));
+                if is_lost(&entry) && !is_marked {
                     entry.is_bad = true;
                     progress.totals.bad_blobs += 1;
                     progress.report.lost_blobs += 1;
                     progress.batch.put(self.config.family, id, &entry.encode());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks entries bad that the index holds, of records that the log calls bad: a crash may have taken the mark. It comes
+    /// before any record is added, or a newer copy would count as a second one of a good blob.
+    fn mark_indexed(&self, bad: impl Iterator<Item = Cursor>, progress: &mut Progress<'_>) -> Result<(), StoreError> {
+        for cursor in bad {
+            let ids = self.ids_of_damaged(cursor)?;
+            for (id, entry) in ids.iter().zip(self.entries(&ids)?) {
+                let Some(mut entry) = entry.filter(|entry| !entry.is_bad && entry.cursor == cursor) else { continue };
+                entry.is_bad = true;
+                progress.totals.bad_blobs += 1;
+                progress.batch.put(self.config.family, id.as_bytes(), &entry.encode());
+                progress.fresh.insert(*id, entry);
             }
         }
         Ok(())

@@ -57,13 +57,9 @@ impl Inner {
         }))
     }
 
-    /// Marks the blobs of a record bad: those its head names if it can still be read, else those the index places there.
+    /// Marks the blobs of a record bad, the one that was asked for among them.
     fn mark_bad(&self, cursor: Cursor, asked: &BlobId) -> Result<(), StoreError> {
-        let head = self.file(cursor.pack).ok().and_then(|file| pack::read_head(&*file, cursor.offset).ok()?.ok());
-        let mut ids: Vec<BlobId> = match head {
-            Some(head) => head.refs().map(|blob| blob.id).collect(),
-            None => self.ids_at(cursor)?,
-        };
+        let mut ids = self.ids_of_damaged(cursor)?;
         if !ids.contains(asked) {
             ids.push(*asked);
         }
@@ -81,6 +77,15 @@ impl Inner {
             batch.put(self.config.family, id.as_bytes(), &entry.encode());
         }
         Ok(self.config.index.write(batch)?)
+    }
+
+    /// The blobs of a damaged record: those its head names if it can still be read, else those the index places there.
+    pub(super) fn ids_of_damaged(&self, cursor: Cursor) -> Result<Vec<BlobId>, StoreError> {
+        let head = self.file(cursor.pack).ok().and_then(|file| pack::read_head(&*file, cursor.offset).ok()?.ok());
+        match head {
+            Some(head) => Ok(head.refs().map(|blob| blob.id).collect()),
+            None => self.ids_at(cursor),
+        }
     }
 
     /// The blobs that lie in one record, by a walk over the whole index: slow, and needed only for a damaged head.
