@@ -7,7 +7,12 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use datadb::{Digest, Fault, Kind, Meta, blob::FileDigest, meta::Content, object::Chunk};
+use datadb::{
+    Digest, Fault, Kind, Meta,
+    blob::FileDigest,
+    meta::{Content, XattrValue},
+    object::Chunk,
+};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -56,8 +61,17 @@ impl Piece {
     }
 }
 
-/// A piece, or what is wrong with it.
-pub type Found = Result<Piece, String>;
+/// A part of a file that could not be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Its bytes.
+    pub len: u64,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// A piece, or why there is none.
+pub type Found = Result<Piece, Lost>;
 
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
@@ -127,15 +141,34 @@ impl Pieces {
     }
 }
 
+/// Fetches the long values of extended attributes, which are rare, one after the other; from then on they stand inline.
+/// `trouble` is told of each that can't be had. Must be called within a runtime; blocks.
+pub fn fetch_xattrs(connection: &Connection, meta: &mut Meta, trouble: &mut dyn FnMut(&str)) -> Result<(), Fault> {
+    for xattr in &mut meta.xattrs {
+        let XattrValue::Blob(id) = xattr.value else { continue };
+        let mut window = Window::default();
+        window.push(id, 0, ());
+        let mut value = Err(String::new());
+        let mut fetching = window.request(&connection.downloads());
+        fetching.drain(|(), found| value = found.map(|(_, bytes)| bytes.to_vec()))?;
+        match value {
+            Ok(value) => xattr.value = XattrValue::Inline(value),
+            Err(what) => trouble(&what),
+        }
+    }
+    Ok(())
+}
+
 fn fetch(wanted: &[Wanted], fetching: Option<Fetching<usize>>) -> Result<VecDeque<Found>, Fault> {
     let hole = |wanted: &Wanted| Ok(Piece::Hole(wanted.chunk.len));
     let mut found: VecDeque<Found> = wanted.iter().map(hole).collect();
     if let Some(mut fetching) = fetching {
         fetching.drain(|i, result| {
-            found[i] = result.and_then(|(blob, bytes)| match cut(&wanted[i], bytes) {
+            let piece = result.and_then(|(blob, bytes)| match cut(&wanted[i], bytes) {
                 Some(bytes) => Ok(Piece::Bytes(bytes.to_vec(), blob.digest)),
                 None => Err(format!("blob {} has another length than its file says", blob.id)),
             });
+            found[i] = piece.map_err(|what| Lost { len: wanted[i].chunk.len, what });
         })?;
     }
     Ok(found)
@@ -189,7 +222,7 @@ impl Reader {
         let Some(found) = self.pieces.take()? else {
             return self.check().map(|()| None).map_err(damaged);
         };
-        let mut piece = found.map_err(damaged)?;
+        let mut piece = found.map_err(|lost| damaged(lost.what))?;
         if let (Piece::Bytes(_, digest), Some((_, come))) = (&piece, &mut self.digests) {
             come.chunk(digest);
         }

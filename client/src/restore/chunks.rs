@@ -51,6 +51,11 @@ impl Chunks {
         self.asked.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// Whether there is no batch left.
+    pub const fn is_read(&self) -> bool {
+        self.asked.is_none()
+    }
+
     /// The next batch, after which the one behind it is asked for; `None` at the end. Blocks.
     pub fn next(&mut self) -> Result<Option<Vec<Chunk>>, Fault> {
         let Some(asked) = self.asked.take() else { return Ok(None) };
