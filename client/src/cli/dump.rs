@@ -24,7 +24,7 @@ use super::{
 use crate::{
     dump::{Format, Request, Summary, dump},
     exit::{self, Outcome},
-    report::{Report, Show, bytes, get},
+    report::{Report, Show, bytes, escape, get},
     restore::Options,
 };
 
@@ -218,8 +218,9 @@ impl<'a> Place<'a> {
 
 fn trouble(path: &Path, error: &io::Error) -> Fault {
     let kind = if error.kind() == ErrorKind::StorageFull { Kind::Full } else { Kind::Internal };
-    let path = crate::report::escape(path.as_os_str().as_bytes());
-    Fault::new(kind, format!("can't write {path}: {error}"))
+    // What follows the system's words is its number, and the name of a temporary file that nobody asked for.
+    let what = error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase();
+    Fault::new(kind, format!("can't write {}: {what}", escape(path.as_os_str().as_bytes())))
 }
 
 /// What is said in the end.

@@ -17,6 +17,11 @@ pub trait Archive {
     /// Whether holes are left out; whoever writes a file with holes must then say where they are beforehand.
     fn keeps_holes(&self) -> bool;
 
+    /// Whether it can hold a path as long as this.
+    fn holds_path(&self, _: &[u8]) -> bool {
+        true
+    }
+
     /// Anything without bytes: all but files, another name of a file, an empty file. `false` if it can't be held.
     fn entry(&mut self, entry: &Entry) -> Result<bool, Fault>;
 

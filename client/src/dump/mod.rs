@@ -131,6 +131,9 @@ impl Dump<'_> {
         }
         let is_whole = if is_lost(&entry.meta) {
             false
+        } else if !archive.holds_path(&entry.path) {
+            report.error(&entry.path, "its path is longer than the archive can hold; left out");
+            false
         } else {
             let Entry { path, meta, .. } = &mut entry;
             fetch_xattrs(self.connection, meta, &mut |what| report.error(path, what))?;

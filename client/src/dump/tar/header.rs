@@ -192,7 +192,112 @@ fn decimal(time: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::fs::FileExt as _, process::Command};
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Prints what it read of each entry, a line for each.
+    const READ: &str = r#"
+import os, sys, tarfile
+for m in tarfile.open(sys.argv[1], errors="surrogateescape", encoding="utf-8"):
+    mtime = m.pax_headers.get("mtime", m.mtime)
+    names = [os.fsencode(name).hex() for name in (m.name, m.linkname, m.uname, m.gname)]
+    print(m.type.decode(), *names, m.size, m.uid, m.gid, m.mode, mtime, m.devmajor, m.devminor, sep=",")
+"#;
+
+    #[derive(Clone, Debug)]
+    struct Drawn {
+        name: Vec<u8>,
+        target: Vec<u8>,
+        owners: (String, String),
+        ids: (u32, u32),
+        size: u64,
+        mtime: Timestamp,
+        kind: Kind,
+        rdev: (u32, u32),
+    }
+
+    /// Names without `/` at an end, which Python takes off, of all lengths, now and then no UTF-8.
+    fn names() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            proptest::collection::vec(prop_oneof![b'a'..=b'z', 0x80..=0xffu8], 1..60),
+            "[a-z =%äß日\n]{1,120}".prop_map(String::into_bytes),
+        ];
+        proptest::collection::vec(part, 1..8).prop_map(|parts| parts.join(&b'/'))
+    }
+
+    fn drawn() -> impl Strategy<Value = Drawn> {
+        let kind = prop_oneof![Just(Kind::File), Just(Kind::Symlink), Just(Kind::CharDevice), Just(Kind::HardLink)];
+        let size = prop_oneof![0..2000u64, 0..1u64 << 38];
+        let ids = (0..=u32::MAX, prop_oneof![0..3000u32, 0..=u32::MAX]);
+        let seconds = prop_oneof![-5_000_000_000..20_000_000_000i64, -2..2i64];
+        let nanos = prop_oneof![Just(0), 0..1_000_000_000u32];
+        let owner = || "[a-zé]{0,40}";
+        let rest = (ids, size, seconds, nanos, kind, (0..4096u32, 0..1u32 << 20));
+        (names(), names(), owner(), owner(), rest).prop_map(|(name, target, user, group, rest)| {
+            let (ids, size, seconds, nanos, kind, rdev) = rest;
+            let mtime = Timestamp { seconds, nanos };
+            Drawn { name, target, owners: (user, group), ids, size, mtime, kind, rdev }
+        })
+    }
+
+    impl Drawn {
+        fn header(&self) -> Header<'_> {
+            let is_link = matches!(self.kind, Kind::Symlink | Kind::HardLink);
+            Header {
+                name: &self.name,
+                kind: self.kind,
+                mode: 0o4751,
+                uid: self.ids.0,
+                gid: self.ids.1,
+                user: &self.owners.0,
+                group: &self.owners.1,
+                size: if self.kind == Kind::File { self.size } else { 0 },
+                mtime: self.mtime,
+                target: if is_link { &self.target } else { b"" },
+                rdev: if self.kind == Kind::CharDevice { self.rdev } else { (0, 0) },
+                sparse: None,
+            }
+        }
+
+        /// The line that Python should print.
+        fn line(&self) -> String {
+            let Header { kind, size, uid, gid, mode, mtime, rdev, .. } = self.header();
+            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let names = [&self.name, self.header().target, self.owners.0.as_bytes(), self.owners.1.as_bytes()];
+            let [name, target, user, group] = names.map(hex);
+            let (kind, mtime, (major, minor)) = (kind as u8 as char, decimal(mtime), rdev);
+            format!("{kind},{name},{target},{user},{group},{size},{uid},{gid},{mode},{mtime},{major},{minor}")
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Names, numbers and times of any size are read back by a reader that is not ours. Bytes of files are holes.
+        #[test]
+        fn what_is_written_is_read_back(all in proptest::collection::vec(drawn(), 1..60)) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let mut at = 0;
+            for one in &all {
+                let header = one.header();
+                let bytes = header.encode(&[(b"SCHILY.xattr.user.x".to_vec(), b"\0\n=".to_vec())]);
+                file.as_file().write_all_at(&bytes, at).unwrap();
+                at = (at + bytes.len() as u64 + header.size).next_multiple_of(BLOCK_BYTES as u64);
+            }
+            file.as_file().set_len(at + 1024).unwrap();
+            let read = Command::new("python3").args(["-c", READ]).arg(file.path()).output().unwrap();
+            prop_assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+            let expected: Vec<String> = all.iter().map(Drawn::line).collect();
+            let read = String::from_utf8(read.stdout).unwrap();
+            prop_assert_eq!(read.lines().collect::<Vec<_>>(), expected);
+            let listed = Command::new("tar").args(["--warning=no-timestamp", "-tf"]).arg(file.path()).output().unwrap();
+            prop_assert!(listed.status.success() && listed.stderr.is_empty(), "{}", String::from_utf8_lossy(&listed.stderr));
+            prop_assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), all.len());
+        }
+    }
 
     #[test]
     fn times_before_1970_are_written_backwards() {

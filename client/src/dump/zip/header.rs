@@ -186,9 +186,10 @@ fn dos(seconds: i64) -> (u16, u16) {
     let seconds = seconds.clamp(DOS_RANGE.start, DOS_RANGE.end - 1);
     let time = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let time = time.to_zoned(jiff::tz::TimeZone::UTC).datetime();
-    let date = (time.year() - 1980) << 9 | i16::from(time.month()) << 5 | i16::from(time.day());
-    let clock = i16::from(time.hour()) << 11 | i16::from(time.minute()) << 5 | (i16::from(time.second()) / 2);
-    (date as u16, clock as u16)
+    let [year, month, day] = [time.year() - 1980, time.month().into(), time.day().into()].map(i16::cast_unsigned);
+    let [hour, minute, second] =
+        [time.hour(), time.minute(), time.second()].map(|part| u16::from(part.cast_unsigned()));
+    (year << 9 | month << 5 | day, hour << 11 | minute << 5 | (second / 2))
 }
 
 #[cfg(test)]
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn old_times_stay_within_what_they_can_say() {
-        assert_eq!(dos(1_399_806_067), ((2014 - 1980) << 9 | 5 << 5 | 11, 10 << 11 | 61 / 2));
+        assert_eq!(dos(1_399_806_067), ((2014 - 1980) << 9 | 5 << 5 | 11, 11 << 11 | 1 << 5 | 3));
         assert_eq!(dos(-5), (1 << 5 | 1, 0));
         assert_eq!(dos(i64::MAX), (127 << 9 | 12 << 5 | 31, 23 << 11 | 59 << 5 | 29));
     }

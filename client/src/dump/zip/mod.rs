@@ -151,6 +151,11 @@ impl Archive for Zip<'_> {
         false
     }
 
+    fn holds_path(&self, path: &[u8]) -> bool {
+        // The slash at its end, of a directory, is the one that is not there at its beginning.
+        path.len() <= usize::from(u16::MAX)
+    }
+
     fn entry(&mut self, entry: &Entry) -> Result<bool, Fault> {
         let bytes = match entry.meta.file_type {
             FileType::File | FileType::Dir => &b""[..],
