@@ -326,7 +326,7 @@ fn what_a_backup_lacks_is_named() {
     write(at("tree/closed/inside"), "no");
     let client = server.client();
     for name in ["secret", "closed"] {
-        fs::set_permissions(at("tree").join(name), Permissions::from_mode(0)).expect("a mode");
+        fs::set_permissions(at("tree").join(name), Permissions::from_mode(0o000)).expect("a mode");
     }
     let inner = client.snapshot_command(&at("tree"));
     let run = if is_root() {

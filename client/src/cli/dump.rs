@@ -108,6 +108,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
     let options = Options { include: args.include.clone(), exclude: args.exclude.clone(), ..Options::default() };
     let request = Request { meta: chosen.meta, name, format, options };
     let report = Report::new("dumped", show(context, output.is_some()));
+    if chosen.path.components().next().is_none() && args.include.is_empty() && args.exclude.is_empty() {
+        report.expect_bytes(chosen.backup.counts.bytes);
+    }
     let mut place = Place::open(output)?;
     let mut written = 0;
     let summary = dump((context.handle(), &connection), &request, &report, &mut |bytes| {
@@ -133,8 +136,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
     if context.json {
         say(&done.as_json(&chosen.backup.key().to_string()).to_string())?;
     } else {
-        for line in &done.summary.lacks {
-            eprintln!("{} can't hold everything: {line}", format.word());
+        if !done.summary.lacks.is_empty() {
+            eprintln!("{} can't hold everything: {}", format.word(), done.summary.lacks.join(", "));
         }
         if !context.quiet {
             say(&done.line())?;

@@ -46,7 +46,7 @@ pub trait Archive {
     /// Ends the archive.
     fn finish(&mut self) -> Result<(), Fault>;
 
-    /// What could not be held, a line for a kind of it.
+    /// What could not be held, a few words for a kind of it.
     fn lacks(&self) -> Vec<String> {
         Vec::new()
     }

@@ -76,7 +76,7 @@ pub struct Summary {
     pub dirs: u64,
     /// Bytes of the files.
     pub bytes: u64,
-    /// What the format can't hold, a line for a kind of it.
+    /// What the format can't hold, a few words for a kind of it.
     pub lacks: Vec<String>,
 }
 
