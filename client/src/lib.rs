@@ -1,6 +1,7 @@
 //! The client of DataDB: walks, chunks, hashes, compresses and streams; and brings everything back.
 //!
-//! `walk -> pipeline (read, ask, bundle, upload, assemble, objects) -> commit` is a snapshot, `restore` the way back;
+//! `walk -> pipeline (read, ask, bundle, upload, assemble, objects) -> commit` is a snapshot, `restore` the way back, `dump` the one
+//! into an archive;
 //! `select` says what of a tree is taken; `connection` is all that knows the API, and what the other edges (FUSE, scheduler) use.
 
 pub mod cache;
@@ -8,7 +9,9 @@ pub mod chunker;
 pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod content;
 pub mod diff;
+pub mod dump;
 pub mod exit;
 pub mod pipeline;
 pub mod report;

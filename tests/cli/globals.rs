@@ -38,6 +38,7 @@ fn the_help_tells_how_to_begin() {
           history      Show every version of a file over all backups
           find         Find files in one backup or in all
           restore      Bring back a backup, or a path in it
+          dump         Write a backup, or a path in it, as a tar or zip archive
           stats        Show how full the repository is, and what backups take
           completions  Print a shell's completions
           help         Print this message or the help of the given subcommand(s)

@@ -8,6 +8,7 @@ mod support;
 mod scene;
 
 mod completions;
+mod dump;
 mod find;
 mod globals;
 mod history;

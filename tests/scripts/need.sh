@@ -42,6 +42,7 @@ if [ "${1:-build}" = test ]; then
     need setpriv util-linux
     need mount mount
     need git git
+    need unzip unzip
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 fi
 [ -n "$missing" ] || exit 0

@@ -4,6 +4,7 @@ mod cat;
 mod choose;
 mod completions;
 mod diff;
+mod dump;
 mod entry;
 mod find;
 mod history;
@@ -102,6 +103,8 @@ enum Command {
     Find(find::Args),
     /// Bring back a backup, or a path in it
     Restore(restore::Args),
+    /// Write a backup, or a path in it, as a tar or zip archive
+    Dump(dump::Args),
     /// Show how full the repository is, and what backups take
     Stats(stats::Args),
     /// Print a shell's completions
@@ -189,6 +192,7 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
         Command::History(args) => history::run(&context, &args),
         Command::Find(args) => find::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
+        Command::Dump(args) => dump::run(&context, &args),
         Command::Stats(args) => stats::run(&context, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::report::Status;
 
 /// The fault of a stdout that can't be written to; one that nobody reads any more ends the program.
-fn fault(error: &io::Error) -> Fault {
+pub fn fault(error: &io::Error) -> Fault {
     if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
@@ -42,7 +42,8 @@ pub fn status(status: &Status) {
     writeln!(io::stdout().lock(), "{}", status_json(status)).ok();
 }
 
-fn status_json(status: &Status) -> Value {
+/// How far a run is, as an object.
+pub fn status_json(status: &Status) -> Value {
     let mut value = json!({
         "type": "status",
         "files": status.files,

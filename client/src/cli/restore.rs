@@ -66,7 +66,7 @@ pub struct Args {
 }
 
 /// A pattern that makes sense.
-fn glob(text: &str) -> Result<String, String> {
+pub fn glob(text: &str) -> Result<String, String> {
     Globs::new([(text, Case::Sensitive)]).map(|_| text.to_owned()).map_err(|fault| fault.message)
 }
 

@@ -11,8 +11,8 @@
 
 mod at;
 mod check;
-mod choice;
-mod chunks;
+pub(crate) mod choice;
+pub(crate) mod chunks;
 mod decide;
 mod dir;
 mod failed;
@@ -29,8 +29,8 @@ mod queue;
 mod rights;
 mod shared;
 mod special;
-mod tree;
-mod wanted;
+pub(crate) mod tree;
+pub(crate) mod wanted;
 pub mod window;
 mod work;
 
@@ -69,12 +69,12 @@ pub struct Options {
 
 impl Options {
     /// Whether everything is restored as it is.
-    fn is_all(&self) -> bool {
+    pub(crate) fn is_all(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty() && self.strip == 0
     }
 
     /// What chooses, as it was given.
-    fn choice(&self) -> String {
+    pub(crate) fn choice(&self) -> String {
         let flag = |flag: &'static str| move |pattern: &String| format!("--{flag} {pattern}");
         let patterns = self.include.iter().map(flag("include")).chain(self.exclude.iter().map(flag("exclude")));
         let strip = (self.strip > 0).then(|| format!("--strip {}", self.strip));

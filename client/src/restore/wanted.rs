@@ -25,12 +25,16 @@ impl Wanted {
 
     /// Whether the backup lacks what it is.
     pub fn is_lost(&self) -> bool {
-        let Meta { file_type, content, size, target, error, .. } = &self.meta;
-        error.is_some()
-            && match file_type {
-                FileType::File => *content == Content::None && *size > 0,
-                FileType::Symlink => target.is_none(),
-                _ => false,
-            }
+        is_lost(&self.meta)
     }
+}
+
+/// Whether the backup lacks what an entry is: bytes, or where it leads.
+pub fn is_lost(Meta { file_type, content, size, target, error, .. }: &Meta) -> bool {
+    error.is_some()
+        && match file_type {
+            FileType::File => *content == Content::None && *size > 0,
+            FileType::Symlink => target.is_none(),
+            _ => false,
+        }
 }

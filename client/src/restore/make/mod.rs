@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use datadb::{Fault, Meta, meta::XattrValue};
+use datadb::{Fault, Meta};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
@@ -22,10 +22,10 @@ use super::{
     metadata::Unlike,
     queue::Queue,
     shared::{Overwrite, Pass, Shared},
-    window::Window,
 };
 use crate::{
     connection::Connection,
+    content,
     pipeline::xattrs::Reader,
     report::{count, escape},
     walk::{FileId, Stat},
@@ -140,26 +140,17 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// Long xattr values are rare: each that will be set is fetched at once, and stands inline from then on.
+    /// Values of attributes that are long, if they will be set.
     fn fetch_xattrs(&self, meta: &mut Meta, act: Act, path: Path<'_>) -> Result<(), Fault> {
         let is_needed = match act {
             Act::Create | Act::Replace => true,
             Act::Metadata(unlike) => unlike.xattrs || unlike.owner,
             Act::Leave => false,
         };
-        for xattr in meta.xattrs.iter_mut().filter(|_| is_needed) {
-            let XattrValue::Blob(id) = xattr.value else { continue };
-            let mut window = Window::default();
-            window.push(id, 0, ());
-            let mut value = Err(String::new());
-            let mut fetching = window.request(&self.connection.downloads());
-            fetching.drain(|(), found| value = found.map(|(_, bytes)| bytes.to_vec()))?;
-            match value {
-                Ok(value) => xattr.value = XattrValue::Inline(value),
-                Err(what) => self.shared.trouble(&path(), &what),
-            }
+        if !is_needed {
+            return Ok(());
         }
-        Ok(())
+        content::fetch_xattrs(self.connection, meta, &mut |what| self.shared.trouble(&path(), what))
     }
 }
 
