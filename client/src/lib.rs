@@ -8,6 +8,7 @@ pub mod chunker;
 pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod content;
 pub mod diff;
 pub mod exit;
 pub mod pipeline;

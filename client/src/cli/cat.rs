@@ -1,8 +1,8 @@
 //! `cat BACKUP:PATH`
 
-use std::{collections::VecDeque, ffi::OsString};
+use std::ffi::OsString;
 
-use datadb::{Fault, FileType, Kind, Meta, blob::FileDigest, meta::Content, object::Chunk};
+use datadb::{Fault, FileType, Kind, Meta, meta::Content};
 use serde_json::json;
 
 use super::{
@@ -11,9 +11,9 @@ use super::{
     output,
 };
 use crate::{
-    connection::{Connection, Downloads},
+    connection::Connection,
+    content::{Piece, Reader},
     exit::Outcome,
-    restore::window::Window,
 };
 
 const EXAMPLES: &str = "\
@@ -59,87 +59,18 @@ pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
 
 fn write(context: &Context, connection: &Connection, meta: &Meta) -> Result<(), Fault> {
     let _entered = context.handle().enter();
-    let mut out = Out { downloads: connection.downloads(), digest: FileDigest::new(), ahead: VecDeque::new() };
-    let mut window = Vec::new();
-    match meta.content {
-        Content::None => return Ok(()),
-        Content::Blob(id) => window.push(Chunk { len: meta.size, blob: Some(id) }),
-        Content::Ref(list) => {
-            let mut pages = context.wait(connection.read_list(&list))?;
-            while let Some(chunks) = context.wait(pages.page())? {
-                for chunk in chunks {
-                    window.push(chunk);
-                    if window.iter().filter(|c| c.blob.is_some()).map(|c| c.len).sum::<u64>() >= CAT_BYTES
-                        || window.len() >= 512
-                    {
-                        out.window(std::mem::take(&mut window))?;
-                    }
+    let mut reader = Reader::new(context.handle(), connection, meta, 0..meta.size);
+    while let Some(piece) = reader.piece()? {
+        match piece {
+            Piece::Bytes(bytes, _) => output::raw(&bytes)?,
+            Piece::Hole(mut left) => {
+                while left > 0 {
+                    let n = left.min(ZEROS.len() as u64);
+                    output::raw(&ZEROS[..n as usize])?;
+                    left -= n;
                 }
             }
         }
     }
-    out.window(window)?;
-    while !out.ahead.is_empty() {
-        out.first()?;
-    }
-    if meta.digest != Some(out.digest.finish()) {
-        return Err(Fault::new(
-            Kind::Damaged,
-            "the file does not match its digest: what was written is not to be trusted",
-        ));
-    }
     Ok(())
-}
-
-/// Plain bytes of one window.
-const CAT_BYTES: u64 = 8 << 20;
-
-type Fetching = crate::restore::window::Fetching<usize>;
-
-struct Out {
-    downloads: Downloads,
-    digest: FileDigest,
-    /// The window after the one being written is on its way already.
-    ahead: VecDeque<(Vec<Chunk>, Fetching)>,
-}
-
-impl Out {
-    fn window(&mut self, chunks: Vec<Chunk>) -> Result<(), Fault> {
-        let mut window = Window::default();
-        for (i, chunk) in chunks.iter().enumerate() {
-            if let Some(id) = chunk.blob {
-                window.push(id, chunk.len, i);
-            }
-        }
-        self.ahead.push_back((chunks, window.request(&self.downloads)));
-        if self.ahead.len() > 1 { self.first() } else { Ok(()) }
-    }
-
-    fn first(&mut self) -> Result<(), Fault> {
-        let Some((chunks, mut fetching)) = self.ahead.pop_front() else { return Ok(()) };
-        let mut found: Vec<Option<(datadb::Digest, Vec<u8>)>> = vec![None; chunks.len()];
-        let mut trouble = None;
-        fetching.drain(|i, result| match result {
-            Ok((blob, bytes)) if bytes.len() as u64 == chunks[i].len => found[i] = Some((blob.digest, bytes.to_vec())),
-            Ok((blob, _)) => trouble = Some(format!("blob {} has another length than its file says", blob.id)),
-            Err(what) => trouble = Some(what),
-        })?;
-        if let Some(what) = trouble {
-            return Err(Fault::new(Kind::Damaged, what));
-        }
-        for (chunk, found) in chunks.iter().zip(found) {
-            if let Some((digest, bytes)) = found {
-                self.digest.chunk(&digest);
-                output::raw(&bytes)?;
-                continue;
-            }
-            let mut left = chunk.len;
-            while left > 0 {
-                let n = left.min(ZEROS.len() as u64);
-                output::raw(&ZEROS[..n as usize])?;
-                left -= n;
-            }
-        }
-        Ok(())
-    }
 }

@@ -30,12 +30,17 @@ struct Batch {
 impl Chunks {
     /// Asks for the first batch.
     pub fn ask(handle: &Handle, connection: &Connection, list: &ObjectKey) -> Self {
+        Self::ask_from(handle, connection, list, 0)
+    }
+
+    /// Asks for the batch that begins with the chunk that holds this byte. That chunk's length counts from there on.
+    pub fn ask_from(handle: &Handle, connection: &Connection, list: &ObjectKey, offset: u64) -> Self {
         let mut chunks = Self { handle: handle.clone(), connection: connection.clone(), list: *list, asked: None };
-        chunks.ask_from(0);
+        chunks.ask_next(offset);
         chunks
     }
 
-    fn ask_from(&mut self, offset: u64) {
+    fn ask_next(&mut self, offset: u64) {
         let (connection, list) = (self.connection.clone(), self.list);
         let read = async move { exit::unless_interrupted(batch(&connection, &list, offset)).await };
         self.asked = Some(self.handle.spawn(read));
@@ -52,7 +57,7 @@ impl Chunks {
         let ended = |error| Fault::new(Kind::Internal, format!("a list could not be read: {error}"));
         let batch = self.handle.block_on(asked).map_err(ended)??;
         if let Some(next) = batch.next {
-            self.ask_from(next);
+            self.ask_next(next);
         }
         Ok(Some(batch.chunks))
     }

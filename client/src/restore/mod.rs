@@ -12,7 +12,7 @@
 mod at;
 mod check;
 mod choice;
-mod chunks;
+pub(crate) mod chunks;
 mod decide;
 mod dir;
 mod failed;
