@@ -181,6 +181,11 @@ impl Report {
         self.live.bar.suspend(|| eprintln!("{line}"));
     }
 
+    /// Lets something else be written to the terminal, above the bar.
+    pub fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.live.bar.suspend(write)
+    }
+
     /// Says that something about a path went wrong, and counts it.
     pub fn error(&self, path: &[u8], what: &str) {
         count(&self.counters.errors, 1);

@@ -34,7 +34,7 @@ fn the_help_tells_how_to_begin() {
           snapshots    List snapshots and their backups
           ls           List what is in a backup
           cat          Write a file of a backup to stdout
-          diff         Show how two backups differ
+          diff         Show how two backups differ, or a backup and a directory
           history      Show every version of a file over all backups
           find         Find files in one backup or in all
           restore      Bring back a backup, or a path in it

@@ -22,7 +22,7 @@ mod versions;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use datadb::{Fault, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -94,7 +94,7 @@ enum Command {
     Ls(list::Args),
     /// Write a file of a backup to stdout
     Cat(cat::Args),
-    /// Show how two backups differ
+    /// Show how two backups differ, or a backup and a directory
     Diff(diff::Args),
     /// Show every version of a file over all backups
     History(history::Args),
@@ -151,7 +151,7 @@ impl Context {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse().and_then(checked) {
         Ok(cli) => cli,
         Err(error) => {
             let is_trouble = error.use_stderr();
@@ -160,6 +160,20 @@ pub fn main() -> ExitCode {
         }
     };
     exit::code(run(cli))
+}
+
+/// What the rules for single arguments can't say.
+fn checked(cli: Cli) -> Result<Cli, clap::Error> {
+    let Command::Diff(args) = &cli.command else { return Ok(cli) };
+    match args.check() {
+        Ok(()) => Ok(cli),
+        Err(line) => {
+            let mut program = Cli::command();
+            program.build();
+            let diff = program.find_subcommand_mut("diff");
+            Err(diff.map_or_else(Cli::command, |diff| diff.clone()).error(ErrorKind::ArgumentConflict, line))
+        }
+    }
 }
 
 fn run(cli: Cli) -> Result<Outcome, Fault> {

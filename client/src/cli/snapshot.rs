@@ -156,12 +156,7 @@ impl Given<'_> {
     fn request(&self, common: &Common) -> Result<Request, Fault> {
         let (source, path) = match self {
             Self::Path(path) => {
-                let source = path.canonicalize().map_err(|error| {
-                    let not_there = error.kind() == std::io::ErrorKind::NotFound;
-                    let kind = if not_there { Kind::NotFound } else { Kind::Internal };
-                    let words = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error).map(crate::walk::words);
-                    Fault::new(kind, format!("{}: {}", self.shown(), words.unwrap_or_else(|| error.to_string())))
-                })?;
+                let source = canonical(path)?;
                 let path = TreePath::new(source.as_os_str().as_bytes())?;
                 (Source::Path(source), path)
             }
@@ -171,6 +166,17 @@ impl Given<'_> {
         let (host, tags, selection) = (host.clone(), tags.clone(), Arc::clone(selection));
         Ok(Request { source, host, path, time: *time, tags, selection, how: *how })
     }
+}
+
+/// The path without symlinks and dots.
+pub fn canonical(path: &Path) -> Result<PathBuf, Fault> {
+    path.canonicalize().map_err(|error| {
+        let not_there = error.kind() == std::io::ErrorKind::NotFound;
+        let kind = if not_there { Kind::NotFound } else { Kind::Internal };
+        let words = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error).map(crate::walk::words);
+        let path = escape(path.as_os_str().as_bytes());
+        Fault::new(kind, format!("{path}: {}", words.unwrap_or_else(|| error.to_string())))
+    })
 }
 
 /// The path of a stream: its name, which begins with a slash whether or not it was written.
