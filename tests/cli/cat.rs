@@ -29,12 +29,13 @@ fn the_help_tells_of_parts() {
           -h, --help           Print help
 
         Global options:
-              --server <URL>           The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER=http://127.0.0.1:9]
+              --server <URL>           The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER]
           -P, --profile <NAME>         Use a profile of client.toml
               --json                   Print one JSON object a line
           -q, --quiet                  No progress and no closing words
               --limit-upload <RATE>    Send no faster than this many bytes a second (500k, 2M)
               --limit-download <RATE>  Fetch no faster than this many bytes a second
+              --color <WHEN>           Colours: auto (on a terminal, unless NO_COLOR is set or TERM is dumb), always or never
 
         Every byte is verified before it is written. Of a part of a file only the chunks are fetched that it touches; the digest
         of the whole is not looked at then.
@@ -50,23 +51,27 @@ fn the_help_tells_of_parts() {
 #[test]
 fn a_file_comes_as_it_was() {
     let scene = story();
-    scene.shows("cat latest:/notes.txt", expect![[r#"
+    scene.shows(
+        "cat latest:/notes.txt",
+        expect![[r#"
         to do: back up
         stderr:
         latest:/notes.txt is [ID1]: box:/home of 2014-05-12T10:00:00+00:00
-    "#]]);
-    scene.shows("-q cat box@2014:/notes.txt", expect![[r#"
-        exit code 1
-        stderr:
-        datadb-client: no snapshot is named box: `datadb-client snapshots` lists them
-    "#]]);
-    scene.shows("-q cat home@2014:/src/main.c --host box", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q cat home@2014:/src/main.c --host box",
+        expect![[r#"
         int main(void) { return 0; }
-    "#]]);
+    "#]],
+    );
     let path = scene.path("home").canonicalize().expect("a path");
-    scene.shows(&format!("-q cat --path {} latest:/notes.txt", path.display()), expect![[r#"
+    scene.shows(
+        &format!("-q cat --path {} latest:/notes.txt", path.display()),
+        expect![[r#"
         to do: back up
-    "#]]);
+    "#]],
+    );
     let bytes = scene.run_raw(&["-q", "cat", "latest:/photos/2013/sea.jpg"]).ok().stdout;
     assert!(bytes == [0xd8; 70_000]);
 }
@@ -74,17 +79,26 @@ fn a_file_comes_as_it_was() {
 #[test]
 fn parts_of_a_file() {
     let scene = story();
-    scene.shows("-q cat latest:/notes.txt --offset 7", expect![[r#"
+    scene.shows(
+        "-q cat latest:/notes.txt --offset 7",
+        expect![[r#"
         back up
-    "#]]);
+    "#]],
+    );
     scene.shows("-q cat latest:/src/main.c --offset 4 --bytes 4", expect!["main"]);
     scene.shows("-q cat latest:/src/main.c --bytes 8", expect!["int main"]);
-    scene.shows("-q cat latest:/notes.txt --tail 3", expect![[r#"
+    scene.shows(
+        "-q cat latest:/notes.txt --tail 3",
+        expect![[r#"
         up
-    "#]]);
-    scene.shows("-q cat latest:/notes.txt --tail 1G", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q cat latest:/notes.txt --tail 1G",
+        expect![[r#"
         to do: back up
-    "#]]);
+    "#]],
+    );
     scene.shows("-q cat latest:/notes.txt --offset 15", expect![[r#""#]]);
     scene.shows("-q cat latest:/notes.txt --offset 1k --bytes 1k", expect![[r#""#]]);
     let bytes = scene.run_raw(&["-q", "cat", "latest:/photos/2013/sea.jpg", "--offset", "1k"]).ok().stdout;
@@ -95,55 +109,76 @@ fn parts_of_a_file() {
 #[test]
 fn a_program_is_told_on_stderr() {
     let scene = story();
-    scene.shows("-q --json cat latest:/notes.txt --offset 2 --bytes 3", expect![[r#"
+    scene.shows(
+        "-q --json cat latest:/notes.txt --offset 2 --bytes 3",
+        expect![[r#"
          dostderr:
         {"bytes":3,"id":"[ID1]","offset":2,"type":"summary"}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn failures_and_wrong_usage() {
     let scene = story();
-    scene.shows("-q cat latest:/src", expect![[r#"
+    scene.shows(
+        "-q cat latest:/src",
+        expect![[r#"
         exit code 1
         stderr:
         datadb-client: /src is a dir, not a file: `datadb-client ls` lists it
-    "#]]);
-    scene.shows("-q cat latest", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q cat latest",
+        expect![[r#"
         exit code 1
         stderr:
         datadb-client: / is a dir, not a file: `datadb-client ls` lists it
-    "#]]);
-    scene.shows("-q cat latest:/todo", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q cat latest:/todo",
+        expect![[r#"
         exit code 1
         stderr:
         datadb-client: /todo is a symlink, not a file: `datadb-client ls` lists it
-    "#]]);
-    scene.shows("-q cat latest:/nothing", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q cat latest:/nothing",
+        expect![[r#"
         exit code 1
         stderr:
         datadb-client: /nothing is not in the backup of /home ([ID1])
-    "#]]);
-    scene.shows("-q cat feed:/notes.txt", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q cat feed:/notes.txt",
+        expect![[r#"
         exit code 1
         stderr:
         datadb-client: no backup begins with feed: `datadb-client snapshots` lists them
-    "#]]);
+    "#]],
+    );
     scene.shows("-q cat someday:/notes.txt", expect![[r#"
         exit code 1
         stderr:
-        datadb-client: BACKUP: is neither hex digits of an id, nor latest, latest~N or NAME@TIME (see `datadb-client snapshots`)
+        datadb-client: someday:/notes.txt means no backup: write the beginning of an id, latest, latest~N or NAME@TIME, such as someday@now (`datadb-client snapshots` lists them)
     "#]]);
-    scene.shows("cat", expect![[r#"
-        exit code 2
-        stderr:
-        error: the following required arguments were not provided:
-          <BACKUP:PATH>
+    scene.shows(
+        "cat",
+        expect![[r#"
+            exit code 2
+            stderr:
+            error: the following required arguments were not provided:
+              <BACKUP:PATH>
 
-        Usage: datadb-client cat --server <URL> <BACKUP:PATH>
+            Usage: datadb-client cat <BACKUP:PATH>
 
-        For more information, try '--help'.
-    "#]]);
+            For more information, try '--help'.
+        "#]],
+    );
     scene.shows("cat latest:/notes.txt --offset much", expect![[r#"
         exit code 2
         stderr:
@@ -151,15 +186,18 @@ fn failures_and_wrong_usage() {
 
         For more information, try '--help'.
     "#]]);
-    scene.shows("cat latest:/notes.txt --tail 2 --bytes 1", expect![[r#"
-        exit code 2
-        stderr:
-        error: the argument '--tail <SIZE>' cannot be used with '--bytes <SIZE>'
+    scene.shows(
+        "cat latest:/notes.txt --tail 2 --bytes 1",
+        expect![[r#"
+            exit code 2
+            stderr:
+            error: the argument '--tail <SIZE>' cannot be used with '--bytes <SIZE>'
 
-        Usage: datadb-client cat --tail <SIZE> --server <URL> <BACKUP:PATH>
+            Usage: datadb-client cat --tail <SIZE> <BACKUP:PATH>
 
-        For more information, try '--help'.
-    "#]]);
+            For more information, try '--help'.
+        "#]],
+    );
     Scene::without_server().shows("cat latest:/notes.txt", expect![[r#"
         exit code 1
         stderr:

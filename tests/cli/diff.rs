@@ -38,12 +38,13 @@ fn the_help_tells_what_the_sides_may_be() {
           -h, --help         Print help
 
         Global options:
-              --server <URL>           The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER=http://127.0.0.1:9]
+              --server <URL>           The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER]
           -P, --profile <NAME>         Use a profile of client.toml
               --json                   Print one JSON object a line
           -q, --quiet                  No progress and no closing words
               --limit-upload <RATE>    Send no faster than this many bytes a second (500k, 2M)
               --limit-download <RATE>  Fetch no faster than this many bytes a second
+              --color <WHEN>           Colours: auto (on a terminal, unless NO_COLOR is set or TERM is dumb), always or never
 
         Signs: + added, - removed, M other content, U other metadata alone. Something of another type is removed and added.
 
@@ -73,17 +74,23 @@ fn two_backups() {
         latest~1 is [ID1]: box:/home of 2014-05-12T10:00:00+00:00
         latest is [ID2]: box:/home of 2014-05-13T10:00:00+00:00
     "#]]);
-    scene.shows("-q diff latest latest~1", expect![[r#"
+    scene.shows(
+        "-q diff latest latest~1",
+        expect![[r#"
         - /letters/
         - /letters/ada.txt
         M /notes.txt  (content)
         + /src/main.o
-    "#]]);
-    scene.shows("-q diff --host box latest~1:/src latest:/letters", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q diff --host box latest~1:/src latest:/letters",
+        expect![[r#"
         + /ada.txt
         - /main.c
         - /main.o
-    "#]]);
+    "#]],
+    );
     scene.shows("--json diff latest~1 latest", expect![[r#"
         {"change":"added","kind":"dir","path":"/letters","size":0,"type":"change"}
         {"change":"added","kind":"file","path":"/letters/ada.txt","size":9,"type":"change"}
@@ -103,9 +110,12 @@ fn two_backups() {
         latest is [ID2]: box:/home of 2014-05-13T10:00:00+00:00
     "#]]);
     // A whole path before @ is the name of a backup, not of a directory.
-    scene.shows(&format!("-q diff {path}@2014-05-12:/src {path}@2014-05-13:/src"), expect![[r#"
+    scene.shows(
+        &format!("-q diff {path}@2014-05-12:/src {path}@2014-05-13:/src"),
+        expect![[r#"
         - /main.o
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -117,19 +127,28 @@ fn a_backup_and_a_directory() {
         stderr:
         latest is [ID1]: box:/home of 2014-05-13T10:00:00+00:00
     "#]]);
-    scene.shows("-q diff ./home latest~1", expect![[r#"
+    scene.shows(
+        "-q diff ./home latest~1",
+        expect![[r#"
         - /letters/
         - /letters/ada.txt
         - /letters/bob.txt
         M /notes.txt  (content)
         + /src/main.o
-    "#]]);
-    scene.shows("-q diff latest:/letters ./home/letters/", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q diff latest:/letters ./home/letters/",
+        expect![[r#"
         + /bob.txt
-    "#]]);
-    scene.shows("-q diff latest~1:/notes.txt ./home/notes.txt", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q diff latest~1:/notes.txt ./home/notes.txt",
+        expect![[r#"
         M /  (content)
-    "#]]);
+    "#]],
+    );
     scene.shows("--json diff latest ./home", expect![[r#"
         {"change":"added","kind":"file","path":"/letters/bob.txt","size":9,"type":"change"}
         {"added":{"bytes":9,"dirs":0,"files":1},"after":"/home","before":"[ID1]","content":{"bytes":0,"bytes_before":0,"files":0},"errors":0,"files_read":0,"metadata":0,"removed":{"bytes":0,"dirs":0,"files":0},"type":"summary"}
@@ -137,15 +156,20 @@ fn a_backup_and_a_directory() {
         latest is [ID1]: box:/home of 2014-05-13T10:00:00+00:00
     "#]]);
     let path = scene.path("home/letters").canonicalize().expect("a path");
-    scene.shows(&format!("-q diff --checksum latest:/letters {}", path.display()), expect![[r#"
+    scene.shows(
+        &format!("-q diff --checksum latest:/letters {}", path.display()),
+        expect![[r#"
         + /bob.txt
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn failures_and_wrong_usage() {
     let scene = story();
-    scene.shows("diff . ..", expect![[r#"
+    scene.shows(
+        "diff . ..",
+        expect![[r#"
         exit code 2
         stderr:
         error: both sides are local paths: one has to be a BACKUP, such as latest
@@ -153,8 +177,11 @@ fn failures_and_wrong_usage() {
         Usage: datadb-client diff [OPTIONS] <BEFORE> <AFTER>
 
         For more information, try '--help'.
-    "#]]);
-    scene.shows("diff -c latest~1 latest", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "diff -c latest~1 latest",
+        expect![[r#"
         exit code 2
         stderr:
         error: --checksum reads local files, and both sides are backups
@@ -162,37 +189,50 @@ fn failures_and_wrong_usage() {
         Usage: datadb-client diff [OPTIONS] <BEFORE> <AFTER>
 
         For more information, try '--help'.
-    "#]]);
-    scene.shows("diff latest", expect![[r#"
-        exit code 2
-        stderr:
-        error: the following required arguments were not provided:
-          <AFTER>
+    "#]],
+    );
+    scene.shows(
+        "diff latest",
+        expect![[r#"
+            exit code 2
+            stderr:
+            error: the following required arguments were not provided:
+              <AFTER>
 
-        Usage: datadb-client diff --server <URL> <BEFORE> <AFTER>
+            Usage: datadb-client diff <BEFORE> <AFTER>
 
-        For more information, try '--help'.
-    "#]]);
-    scene.shows("-q diff latest ./nowhere", expect![[r#"
+            For more information, try '--help'.
+        "#]],
+    );
+    scene.shows(
+        "-q diff latest ./nowhere",
+        expect![[r#"
         exit code 1
         stderr:
         datadb-client: ./nowhere: no such file or directory
-    "#]]);
+    "#]],
+    );
     scene.shows("-q diff latest home", expect![[r#"
         exit code 1
         stderr:
-        datadb-client: BACKUP: is neither hex digits of an id, nor latest, latest~N or NAME@TIME (see `datadb-client snapshots`); for what lies here write ./home
+        datadb-client: home means no backup: write the beginning of an id, latest, latest~N or NAME@TIME, such as home@now (`datadb-client snapshots` lists them); for what lies here write ./home
     "#]]);
-    scene.shows("-q diff latest:/nowhere ./home", expect![[r#"
+    scene.shows(
+        "-q diff latest:/nowhere ./home",
+        expect![[r#"
         exit code 1
         stderr:
         datadb-client: /nowhere is not in the backup of /home ([ID1])
-    "#]]);
-    scene.shows("-q diff latest~9 latest", expect![[r#"
+    "#]],
+    );
+    scene.shows(
+        "-q diff latest~9 latest",
+        expect![[r#"
         exit code 1
         stderr:
         datadb-client: no latest~9 is among those that match: `datadb-client snapshots` lists them
-    "#]]);
+    "#]],
+    );
     Scene::without_server().shows("diff latest .", expect![[r#"
         exit code 1
         stderr:

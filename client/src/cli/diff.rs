@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     clock,
+    color::{self, Hue},
     diff::{self, Change, How},
     exit::Outcome,
     report::{Report, bytes, escape, get, many},
@@ -144,25 +145,25 @@ fn print(context: &Context, totals: &mut Totals, path: &[u8], change: &Change<'_
     if context.json { output::json(&as_json(path, change)) } else { output::line(&as_line(path, change)) }
 }
 
-const fn word(change: &Change<'_>) -> (&'static str, char) {
+const fn word(change: &Change<'_>) -> (&'static str, char, Hue) {
     match change {
-        Change::Added(_) => ("added", '+'),
-        Change::Removed(_) => ("removed", '-'),
-        Change::Changed { unlike, .. } if unlike.content => ("content", 'M'),
-        Change::Changed { .. } => ("metadata", 'U'),
+        Change::Added(_) => ("added", '+', Hue::Added),
+        Change::Removed(_) => ("removed", '-', Hue::Removed),
+        Change::Changed { unlike, .. } if unlike.content => ("content", 'M', Hue::Content),
+        Change::Changed { .. } => ("metadata", 'U', Hue::Metadata),
     }
 }
 
 fn as_line(path: &[u8], change: &Change<'_>) -> String {
     let slash = |meta: &Meta| if meta.file_type == FileType::Dir && path != b"/" { "/" } else { "" };
-    let (_, sign) = word(change);
-    let path_shown = escape(path);
+    let (_, sign, hue) = word(change);
+    let shown = |meta: &Meta| color::out(hue, &format!("{sign} {}{}", escape(path), slash(meta))).into_owned();
     match change {
-        Change::Added(meta) | Change::Removed(meta) => format!("{sign} {path_shown}{}", slash(meta)),
+        Change::Added(meta) | Change::Removed(meta) => shown(meta),
         Change::Changed { after, unlike, .. } => {
             let content = unlike.content.then_some("content");
             let words: Vec<&str> = content.into_iter().chain(unlike.fields.iter().map(|field| field.word())).collect();
-            format!("{sign} {path_shown}{}  ({})", slash(after), words.join(", "))
+            format!("{}  ({})", shown(after), words.join(", "))
         }
     }
 }

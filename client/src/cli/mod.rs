@@ -28,6 +28,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
+    color::{self, When},
     connection::{Access, Connection, Rate},
     exit::{self, Outcome},
     report::Show,
@@ -56,8 +57,8 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 3 done but something could not be rea
 #[derive(Debug, Parser)]
 #[command(name = "datadb-client", version = version(), max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735]
-    #[arg(long, global = true, env = "DATADB_SERVER", value_name = "URL", help_heading = GLOBAL)]
+    /// The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER]
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
     server: Option<String>,
     /// Use a profile of client.toml
     #[arg(short = 'P', long, global = true, value_name = "NAME", help_heading = GLOBAL)]
@@ -74,6 +75,10 @@ pub struct Cli {
     /// Fetch no faster than this many bytes a second
     #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate, help_heading = GLOBAL)]
     limit_download: Option<Rate>,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set or TERM is dumb), always or never
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = GLOBAL)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    color: When,
     #[command(subcommand)]
     command: Command,
 }
@@ -177,6 +182,7 @@ fn checked(cli: Cli) -> Result<Cli, clap::Error> {
 }
 
 fn run(cli: Cli) -> Result<Outcome, Fault> {
+    color::decide(cli.color);
     match cli.command {
         Command::Completions(args) => return completions::run(&args),
         Command::Man(args) => return man::run(&args),
@@ -188,7 +194,11 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
     runtime.spawn(exit::on_interrupt());
     let settings = Settings::read(cli.profile.as_deref())?;
     let access = Access {
-        url: cli.server.or_else(|| settings.server.clone()).unwrap_or_else(|| SERVER.to_owned()),
+        url: cli
+            .server
+            .or_else(server_of_environment)
+            .or_else(|| settings.server.clone())
+            .unwrap_or_else(|| SERVER.to_owned()),
         token: profile::token(&settings)?,
         limit_upload: cli.limit_upload.or(settings.limit_upload),
         limit_download: cli.limit_download.or(settings.limit_download),
@@ -209,6 +219,11 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
     };
     context.runtime.shutdown_background();
     result
+}
+
+/// The environment's server. (clap would read it, too, and then show --server in every usage line.)
+fn server_of_environment() -> Option<String> {
+    std::env::var("DATADB_SERVER").ok().filter(|url| !url.is_empty())
 }
 
 /// Deep trees keep one directory open per level.

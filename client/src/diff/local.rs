@@ -10,12 +10,13 @@
 use std::{
     cmp::Ordering,
     collections::{HashMap, hash_map::Entry as Slot},
+    os::unix::ffi::OsStrExt as _,
     path::Path,
 };
 
 use datadb::{Fault, FileType, Meta, meta::Content};
 use rustix::{
-    fs::{Advice, OFlags, fadvise, readlinkat},
+    fs::{Advice, CWD, OFlags, fadvise, readlinkat},
     io::Errno,
 };
 use tokio::runtime::Handle;
@@ -25,7 +26,7 @@ use crate::{
     connection::Connection,
     exit,
     pipeline::{Owners, described, xattrs},
-    report::{Report, count},
+    report::{Report, count, get},
     restore::{
         chunks::{Source, is_of_the_file},
         holes::Holes,
@@ -84,8 +85,11 @@ pub fn with_local<'a>(
         match (order, stored, entry) {
             (Ordering::Less, Some(stored), entry) => {
                 walk.next = entry;
-                tell.stored(&backup.place, &stored)?;
-                backup.advance(&stored, true)?;
+                let is_hidden = get(&report.counters.errors) > 0 && is_hidden(path, &backup.place);
+                if !is_hidden {
+                    tell.stored(&backup.place, &stored)?;
+                }
+                backup.advance(&stored, !is_hidden)?;
             }
             (Ordering::Greater, stored, Some(entry)) => {
                 backup.next = stored;
@@ -101,6 +105,13 @@ pub fn with_local<'a>(
             _ => return Ok(judge.files_read),
         }
     }
+}
+
+/// Whether the walk may have missed what is there, because it could not be looked at (of which it told).
+fn is_hidden(root: &Path, place: &Place) -> bool {
+    let path = [root.as_os_str().as_bytes(), &place.path()].concat();
+    let is_gone = |error| matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG);
+    Stat::at(CWD, &path).is_err_and(|error| !is_gone(error))
 }
 
 /// The backup's side.
