@@ -292,8 +292,8 @@ fn what_can_not_be_read_is_named() {
         command.uid(4322);
     }
     fs::write(tree.join("file"), "other").expect("written");
-    fs::set_permissions(tree.join("file"), fs::Permissions::from_mode(0)).expect("a mode");
-    fs::set_permissions(tree.join("dir"), fs::Permissions::from_mode(0)).expect("a mode");
+    fs::set_permissions(tree.join("file"), fs::Permissions::from_mode(0o000)).expect("a mode");
+    fs::set_permissions(tree.join("dir"), fs::Permissions::from_mode(0o000)).expect("a mode");
     fs::set_permissions(tree.join("shut"), fs::Permissions::from_mode(0o644)).expect("a mode");
     let run = support::processes::Run::from(command.output().expect("starts"));
     if run.stderr.contains("no permission") || run.stderr.contains("ermission denied (os error") {

@@ -72,7 +72,8 @@ fn the_help_tells_how_to_begin() {
 #[test]
 fn every_subcommand_has_a_help_with_examples() {
     let scene = Scene::without_server();
-    for name in ["snapshot", "snapshots", "ls", "cat", "diff", "restore", "stats", "completions"] {
+    let names = ["snapshot", "snapshots", "ls", "cat", "diff", "history", "find", "restore", "stats", "completions"];
+    for name in names {
         let help = scene.run_raw(&[name, "--help"]).ok().text();
         assert!(help.contains("Examples:\n") && help.contains(&format!("datadb-client {name}")), "{help}");
     }
@@ -216,6 +217,13 @@ fn a_long_run_tells_how_far_it_is() {
         assert!(!status[field].is_null(), "{field} is missing: {status}");
     }
     assert_eq!(lines.last().expect("a summary")["type"], "summary");
+    let words = ["--json", "restore", "latest", "--target", "back", "--limit-download", "1M"];
+    let lines = scene.run_raw(&words).ok().json();
+    let is_under_way = |line: &serde_json::Value| line["bytes"].as_u64().is_some_and(|bytes| bytes > 0);
+    let status = lines.iter().find(|line| line["type"] == "status" && is_under_way(line)).expect("a status");
+    assert_eq!((&status["bytes_expected"], &status["files"]), (&(3 << 20).into(), &0.into()), "{status}");
+    assert_eq!(status["current"], "big");
+    assert_eq!(lines.last().expect("a summary")["bytes"], 3 << 20);
     let quiet = scene.run_raw(&["--json", "-q", "snapshot", "--force", "--limit-upload", "1M", "big"]).ok();
     assert_eq!(quiet.json().len(), 1);
 }

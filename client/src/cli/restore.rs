@@ -2,12 +2,12 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Instant};
 
-use datadb::{Fault, FileType, Meta};
+use datadb::{Fault, FileType, Meta, TreePath};
 use serde_json::{Value, json};
 
 use super::{
     Context,
-    choose::{Among, choose},
+    choose::{Among, Chosen, choose},
     output,
 };
 use crate::{
@@ -83,15 +83,33 @@ impl Args {
     }
 }
 
+impl Args {
+    /// Bytes that there will be; 0 if that can't be told.
+    fn expected(&self, chosen: &Chosen) -> u64 {
+        if chosen.meta.file_type != FileType::Dir {
+            chosen.meta.size
+        } else if chosen.path == TreePath::root() && self.include.is_empty() && self.exclude.is_empty() {
+            chosen.backup.counts.bytes
+        } else {
+            0
+        }
+    }
+}
+
 /// Restores, or shows what would be done.
 pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
     let started = Instant::now();
     let connection = context.connect()?;
     let chosen = choose(context, &connection, &args.what, &args.among)?;
     let name = chosen.path.components().last().unwrap_or(chosen.backup.path.shown_name()).to_vec();
+    let expected = args.expected(&chosen);
     let request = Request { meta: chosen.meta, name, target: args.target.clone(), options: args.options() };
     let restore = Restore::new(context.handle(), &connection, &request);
-    let report = |verb| Arc::new(Report::new(verb, if args.dry_run { Show::Nothing } else { context.show() }));
+    let report = |verb| {
+        let report = Report::new(verb, if args.dry_run { Show::Nothing } else { context.show() });
+        report.expect_bytes(expected);
+        Arc::new(report)
+    };
     let first = report("restored");
     let summary = if args.dry_run {
         restore.rehearse(&first, &mut |path, act, meta| {
