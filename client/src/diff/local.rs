@@ -315,6 +315,10 @@ impl Judge<'_> {
         let mut source = Source::of(self.handle, self.connection, &stored.content);
         let mut reading = Reading::new(&file, &mut self.buffer).with_holes(Holes::of(&stat));
         let is_same = reading.is_same(stored, &mut source, &exit::is_interrupted)?;
+        if exit::is_interrupted() {
+            // Cut short, it says nothing.
+            return Err(Stop::Server(exit::interrupted()));
+        }
         Ok((is_same, reading.has_same_holes()))
     }
 }
