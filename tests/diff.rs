@@ -68,7 +68,7 @@ U /mode  (mode)
 - /turns
 + /turns/
 + /turns/inner
-added 3 files and 1 directories (12 B), removed 3 files and 2 directories (22 B); other content in 1 files (11 B, before 5 B), other metadata alone in 2
+added 3 files and 1 directory (12 B), removed 3 files and 2 directories (22 B); other content in 1 file (11 B, before 5 B), other metadata alone in 2
 ";
     assert_eq!(text, expected);
     assert_eq!(

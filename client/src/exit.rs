@@ -12,6 +12,8 @@ use std::{
 use datadb::{Fault, Kind};
 use tokio::sync::Semaphore;
 
+use crate::color::{self, Hue};
+
 /// How a run ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -100,7 +102,8 @@ pub fn code(result: Result<Outcome, Fault>) -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(PARTIAL),
         Err(fault) => {
-            eprintln!("datadb-client: {}", crate::report::escape(fault.message.as_bytes()));
+            let program = color::err(Hue::Trouble, "datadb-client:");
+            eprintln!("{program} {}", crate::report::escape(fault.message.as_bytes()));
             ExitCode::from(FAILED)
         }
     }

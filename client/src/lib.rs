@@ -8,6 +8,7 @@ pub mod cache;
 pub mod chunker;
 pub mod cli;
 pub mod clock;
+pub mod color;
 pub mod connection;
 pub mod content;
 pub mod diff;

@@ -15,6 +15,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::color::{self, Hue};
+
 /// Counts of a run that anybody may raise and everybody is shown.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -118,7 +120,7 @@ impl Report {
         let is_bar = matches!(show, Show::Person) && std::io::stderr().is_terminal();
         let target = if is_bar { ProgressDrawTarget::stderr_with_hz(20) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(style("{spinner} {wide_msg}"));
+        bar.set_style(style("{spinner} {prefix}\n  {wide_msg}"));
         let counters = Arc::new(Counters::default());
         let live = Arc::new(Live {
             counters: Arc::clone(&counters),
@@ -181,10 +183,15 @@ impl Report {
         self.live.bar.suspend(|| eprintln!("{line}"));
     }
 
+    /// Lets something else be written to the terminal, above the bar.
+    pub fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.live.bar.suspend(write)
+    }
+
     /// Says that something about a path went wrong, and counts it.
     pub fn error(&self, path: &[u8], what: &str) {
         count(&self.counters.errors, 1);
-        self.line(&format!("{}: {what}", escape(path)));
+        self.line(&color::err(Hue::Trouble, &format!("{}: {what}", escape(path))));
     }
 
     /// Ends the showing, and takes the bar away.
@@ -262,34 +269,42 @@ impl Live {
     fn draw(&self, status: &Status) {
         if let Some(expected) = status.bytes_expected {
             if self.bar.length().is_none() {
-                self.bar.set_style(style("[{bar:20}] {percent:>3}% {wide_msg}"));
+                self.bar.set_style(style("[{bar:10}] {percent:>3}% {prefix}\n  {wide_msg}"));
             }
             self.bar.set_length(expected);
             self.bar.set_position(status.bytes.min(expected));
         }
-        self.bar.set_message(words(self.verb, status));
+        self.bar.set_prefix(numbers(self.verb, status));
+        self.bar.set_message(beside(status));
         self.bar.tick();
     }
 }
 
 /// A status in a line.
 fn words(verb: &str, status: &Status) -> String {
-    let of = status.bytes_expected.map(|expected| format!(" of about {}", bytes(expected))).unwrap_or_default();
+    let beside = beside(status);
+    numbers(verb, status) + if beside.is_empty() { "" } else { "  " } + &beside
+}
+
+/// How far it is: on a terminal the first line, which is short enough for one of 80 columns.
+fn numbers(verb: &str, status: &Status) -> String {
+    let of = status.bytes_expected.map(|expected| format!(" of {}", bytes(expected))).unwrap_or_default();
     let (files, plain, rate) = (many(status.files, "file"), bytes(status.bytes), bytes(status.rate as u64));
     let mut text = format!("{verb} {files}, {plain}{of}, {rate}/s");
-    if status.wire_bytes > 0 {
-        text += &format!(", {} over the wire", bytes(status.wire_bytes));
-    }
     if let Some(left) = status.seconds_left {
         text += &format!(", {} left", duration(left));
     }
     if status.errors > 0 {
         text += &format!(", {}", many(status.errors, "error"));
     }
-    if !status.current.is_empty() {
-        text += &format!("  {}", escape(&status.current));
-    }
     text
+}
+
+/// What else there is to know: bytes over the wire, and where it is. On a terminal it is cut where that ends.
+fn beside(status: &Status) -> String {
+    let wire = (status.wire_bytes > 0).then(|| format!("{} over the wire", bytes(status.wire_bytes)));
+    let current = Some(escape(&status.current)).filter(|current| !current.is_empty());
+    wire.into_iter().chain(current).collect::<Vec<_>>().join("  ")
 }
 
 /// Seconds as a person reads them: `7 s`, `3:07 min`, `2:05 h`.
@@ -377,8 +392,7 @@ mod tests {
             current: b"/home/x\x1b".to_vec(),
             ..Status::default()
         };
-        let line =
-            "read 12 files, 3.0 MiB of about 5.0 MiB, 1.0 MiB/s, 1.0 MiB over the wire, 2:07 min left  /home/x\\x1b";
+        let line = "read 12 files, 3.0 MiB of 5.0 MiB, 1.0 MiB/s, 2:07 min left  1.0 MiB over the wire  /home/x\\x1b";
         assert_eq!(words("read", &status), line);
     }
 

@@ -229,15 +229,15 @@ fn wrong_usage() {
     scene.shows(
         "find",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the following required arguments were not provided:
-          <PATTERN>
+            exit code 2
+            stderr:
+            error: the following required arguments were not provided:
+              <PATTERN>
 
-        Usage: datadb-client find --server <URL> <PATTERN> [BACKUP[:PATH]]
+            Usage: datadb-client find <PATTERN> [BACKUP[:PATH]]
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
     scene.shows(
         "find [a",

@@ -34,7 +34,7 @@ fn the_help_tells_how_to_begin() {
           snapshots    List snapshots and their backups
           ls           List what is in a backup
           cat          Write a file of a backup to stdout
-          diff         Show how two backups differ
+          diff         Show how two backups differ, or a backup and a directory
           history      Show every version of a file over all backups
           find         Find files in one backup or in all
           restore      Bring back a backup, or a path in it
@@ -48,12 +48,13 @@ fn the_help_tells_how_to_begin() {
           -V, --version  Print version
 
         Global options:
-              --server <URL>           The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER=http://127.0.0.1:9]
+              --server <URL>           The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER]
           -P, --profile <NAME>         Use a profile of client.toml
               --json                   Print one JSON object a line
           -q, --quiet                  No progress and no closing words
               --limit-upload <RATE>    Send no faster than this many bytes a second (500k, 2M)
               --limit-download <RATE>  Fetch no faster than this many bytes a second
+              --color <WHEN>           Colours: auto (on a terminal, unless NO_COLOR is set or TERM is dumb), always or never
 
         A BACKUP is the beginning of its id, latest, latest~N (the N-th before it), or NAME@TIME (the last one of that path at
         or before a time: 2014, 2014-05-12, 2014-05-12T18:36, yesterday, 3d, 1w). `BACKUP:/PATH` is a path in it.
@@ -72,7 +73,8 @@ fn the_help_tells_how_to_begin() {
 #[test]
 fn every_subcommand_has_a_help_with_examples() {
     let scene = Scene::without_server();
-    for name in ["snapshot", "snapshots", "ls", "cat", "diff", "restore", "stats", "completions"] {
+    let names = ["snapshot", "snapshots", "ls", "cat", "diff", "history", "find", "restore", "stats", "completions"];
+    for name in names {
         let help = scene.run_raw(&[name, "--help"]).ok().text();
         assert!(help.contains("Examples:\n") && help.contains(&format!("datadb-client {name}")), "{help}");
     }
@@ -90,10 +92,10 @@ fn the_manual_has_a_page_for_each_subcommand() {
     scene.shows(
         "man none",
         expect![[r#"
-        exit code 1
-        stderr:
-        datadb-client: none: No such file or directory (os error 2)
-    "#]],
+            exit code 1
+            stderr:
+            datadb-client: none: no such file or directory
+        "#]],
     );
 }
 
@@ -216,8 +218,62 @@ fn a_long_run_tells_how_far_it_is() {
         assert!(!status[field].is_null(), "{field} is missing: {status}");
     }
     assert_eq!(lines.last().expect("a summary")["type"], "summary");
+    let words = ["--json", "restore", "latest", "--target", "back", "--limit-download", "1M"];
+    let lines = scene.run_raw(&words).ok().json();
+    let is_under_way = |line: &serde_json::Value| line["bytes"].as_u64().is_some_and(|bytes| bytes > 0);
+    let status = lines.iter().find(|line| line["type"] == "status" && is_under_way(line)).expect("a status");
+    assert_eq!((&status["bytes_expected"], &status["files"]), (&(3 << 20).into(), &0.into()), "{status}");
+    assert_eq!(status["current"], "big");
+    assert_eq!(lines.last().expect("a summary")["bytes"], 3 << 20);
     let quiet = scene.run_raw(&["--json", "-q", "snapshot", "--force", "--limit-upload", "1M", "big"]).ok();
     assert_eq!(quiet.json().len(), 1);
+}
+
+/// Escapes are for terminals alone, and only where they are welcome.
+#[test]
+fn colours_are_shown_where_somebody_sees_them() {
+    let scene = Scene::new();
+    scene.backup("2014-05-12");
+    fs::remove_file(scene.path("home/notes.txt")).expect("removed");
+    write(scene.path("home/new"), "new");
+    scene.settle("home");
+    let plain = scene.run_raw(&["-q", "diff", "latest", "./home"]).ok().text();
+    assert_eq!(plain, "+ /new\n- /notes.txt\n");
+    let shown = |words: &[&str]| scene.run_raw(words).text().replace('\x1b', "ESC");
+    expect![[r#"
+        ESC[32m+ /newESC[0m
+        ESC[31m- /notes.txtESC[0m
+    "#]]
+    .assert_eq(&shown(&["-q", "diff", "latest", "./home", "--color", "always"]));
+    expect![[r#"
+        ESC[32m+ /notes.txtESC[0m
+    "#]]
+    .assert_eq(&shown(&["-q", "restore", "latest", "--target", "home", "--dry-run", "--color", "always"]));
+    expect![[r#"
+        notes.txt
+        ESC[1;34mphotosESC[0m
+        ESC[1;34msrcESC[0m
+        ESC[36mtodoESC[0m
+    "#]]
+    .assert_eq(&shown(&["-q", "ls", "latest", "--color", "always"]));
+    let told = scene.run_raw(&["-q", "ls", "latest~5", "--color", "always"]).stderr;
+    assert!(told.starts_with("\x1b[1;31mdatadb-client:\x1b[0m no latest~5"), "{told:?}");
+    let on_terminal = |variable: (&str, &str), words: &str| {
+        let program = crate::support::processes::program("datadb-client");
+        let line = format!("{} -q diff latest ./home {words}", program.display());
+        let mut command = std::process::Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).current_dir(scene.path("."));
+        command.env("DATADB_SERVER", scene.client().url()).env("HOME", scene.client().home());
+        command.env("TERM", "xterm").env_remove("NO_COLOR").env(variable.0, variable.1);
+        Run::from(command.stdin(std::process::Stdio::null()).output().expect("script runs"))
+            .ok()
+            .text()
+            .contains('\x1b')
+    };
+    assert!(on_terminal(("TERM", "xterm"), ""));
+    assert!(!on_terminal(("TERM", "dumb"), ""));
+    assert!(!on_terminal(("NO_COLOR", "1"), ""));
+    assert!(!on_terminal(("TERM", "xterm"), "--color never"));
 }
 
 #[test]

@@ -143,15 +143,15 @@ fn wrong_usage() {
     Scene::without_server().shows(
         "history",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the following required arguments were not provided:
-          <PATH>
+            exit code 2
+            stderr:
+            error: the following required arguments were not provided:
+              <PATH>
 
-        Usage: datadb-client history --server <URL> <PATH>
+            Usage: datadb-client history <PATH>
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
     Scene::without_server().shows("history /etc", expect![[r#"
         exit code 1

@@ -157,14 +157,14 @@ fn failures_and_wrong_usage() {
     scene.shows(
         "ls -d -R latest",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the argument '--directory' cannot be used with '--recursive'
+            exit code 2
+            stderr:
+            error: the argument '--directory' cannot be used with '--recursive'
 
-        Usage: datadb-client ls --directory --server <URL> <BACKUP[:PATH]>
+            Usage: datadb-client ls --directory <BACKUP[:PATH]>
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
     Scene::without_server().shows("ls latest", expect![[r#"
         exit code 1

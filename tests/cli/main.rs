@@ -7,7 +7,9 @@ mod support;
 
 mod scene;
 
+mod cat;
 mod completions;
+mod diff;
 mod dump;
 mod find;
 mod globals;

@@ -73,9 +73,7 @@ fn the_help_says_what_patterns_mean() {
 
         Global options:
               --server <URL>
-                  The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735]
-
-                  [env: DATADB_SERVER=http://127.0.0.1:9]
+                  The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER]
 
           -P, --profile <NAME>
                   Use a profile of client.toml
@@ -91,6 +89,9 @@ fn the_help_says_what_patterns_mean() {
 
               --limit-download <RATE>
                   Fetch no faster than this many bytes a second
+
+              --color <WHEN>
+                  Colours: auto (on a terminal, unless NO_COLOR is set or TERM is dumb), always or never
 
         A GLOB that begins with / is a whole path below PATH, as it appears below DIR: of latest:/home, '/me/*.txt' is what
         `ls latest` shows as home/me/a.txt. Any other one may begin at any name: '*.jpg', 'build/out'. * and ? stand for bytes of
@@ -137,10 +138,10 @@ fn a_backup_comes_back_whole() {
     scene.shows(
         &format!("restore --path {home} latest:/notes.txt --target one"),
         expect![[r#"
-        1 files, 15 B restored, 0 errors; [N] s, [N]/s
-        stderr:
-        latest:/notes.txt is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
-    "#]],
+            1 file, 15 B restored, 0 errors; [N] s, [N]/s
+            stderr:
+            latest:/notes.txt is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
+        "#]],
     );
     let run = scene.client().restore("latest:/todo", &scene.path("a name with spaces"));
     assert_eq!(run.ok().summary()["files"], 1);
@@ -215,14 +216,14 @@ fn a_rehearsal_shows_what_would_be_done_and_does_nothing() {
     scene.shows(
         "restore latest --target back --dry-run --verify",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the argument '--dry-run' cannot be used with '--verify'
+            exit code 2
+            stderr:
+            error: the argument '--dry-run' cannot be used with '--verify'
 
-        Usage: datadb-client restore --target <DIR> --dry-run --server <URL> <BACKUP[:PATH]>
+            Usage: datadb-client restore --target <DIR> --dry-run <BACKUP[:PATH]>
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
 }
 
@@ -240,24 +241,24 @@ fn patterns_choose_and_a_pattern_that_matches_nothing_is_told() {
     scene.shows(
         "restore latest --target two --include main.* --exclude *.o -n",
         expect![[r#"
-        + /
-        + /src/
-        + /src/main.c
-        1 files, 29 B compared, 0 errors; nothing was written
-        entries: 3 created, 0 replaced, 0 with other metadata alone, 0 unchanged, if it were done
-        stderr:
-        latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
-    "#]],
+            + /
+            + /src/
+            + /src/main.c
+            1 file, 29 B compared, 0 errors; nothing was written
+            entries: 3 created, 0 replaced, 0 with other metadata alone, 0 unchanged, if it were done
+            stderr:
+            latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
+        "#]],
     );
     scene.shows(
         "restore latest --target three --include /notes.txt --include /nots.txt",
         expect![[r#"
-        exit code 3
-        1 files, 15 B restored, 1 errors; [N] s, [N]/s
-        stderr:
-        latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
-        --include /nots.txt: matches nothing that is restored
-    "#]],
+            exit code 3
+            1 file, 15 B restored, 1 error; [N] s, [N]/s
+            stderr:
+            latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
+            --include /nots.txt: matches nothing that is restored
+        "#]],
     );
     scene.shows("restore latest --target four --include /ntoes.txt", expect![[r#"
         exit code 1
@@ -295,11 +296,11 @@ fn strip_drops_names_at_the_beginning() {
     scene.shows(
         "restore latest --target one --strip 1",
         expect![[r#"
-        3 files, 70.3 KiB restored, 0 errors; [N] s, [N]/s
-        2 files were left out: --strip 1 leaves them no name
-        stderr:
-        latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
-    "#]],
+            3 files, 70.3 KiB restored, 0 errors; [N] s, [N]/s
+            left out 2 files, which --strip 1 leaves no name
+            stderr:
+            latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
+        "#]],
     );
     write(scene.path("home/photos/main.c"), "a photo of a program\n");
     scene.settle("home");
@@ -307,13 +308,13 @@ fn strip_drops_names_at_the_beginning() {
     scene.shows(
         "restore latest --target two --strip 1 --exclude 2013/",
         expect![[r#"
-        exit code 3
-        2 files, 2.0 KiB restored, 1 errors; [N] s, [N]/s
-        2 files were left out: --strip 1 leaves them no name
-        stderr:
-        latest is [ID2]: box:/home of 2026-05-02T10:00:00+00:00
-        main.c: /src/main.c comes to lie here too, by --strip, and is left out
-    "#]],
+            exit code 3
+            2 files, 2.0 KiB restored, 1 error; [N] s, [N]/s
+            left out 2 files, which --strip 1 leaves no name
+            stderr:
+            latest is [ID2]: box:/home of 2026-05-02T10:00:00+00:00
+            main.c: /src/main.c comes to lie here too, by --strip, and is left out
+        "#]],
     );
     scene.shows(
         "restore latest --target three --strip 7",
@@ -362,14 +363,14 @@ fn what_was_restored_is_read_back() {
     scene.shows(
         "restore latest --target back --verify --overwrite never",
         expect![[r#"
-        exit code 3
-        5 files, 70.4 KiB restored, 1 errors; [N] s, [N]/s
-        entries: 0 created, 0 replaced, 0 with other metadata alone, 9 unchanged
-        8 entries read back as in the backup, 0 had to be restored again
-        stderr:
-        latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
-        photos/2013/sea.jpg: read back, its content differs
-    "#]],
+            exit code 3
+            5 files, 70.4 KiB restored, 1 error; [N] s, [N]/s
+            entries: 0 created, 0 replaced, 0 with other metadata alone, 9 unchanged
+            8 entries read back as in the backup, 0 had to be restored again
+            stderr:
+            latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
+            photos/2013/sea.jpg: read back, its content differs
+        "#]],
     );
     scene.shows(
         "restore latest --target back --verify",
@@ -424,15 +425,15 @@ fn what_goes_wrong_is_told() {
     scene.shows(
         "restore latest",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the following required arguments were not provided:
-          --target <DIR>
+            exit code 2
+            stderr:
+            error: the following required arguments were not provided:
+              --target <DIR>
 
-        Usage: datadb-client restore --target <DIR> --server <URL> <BACKUP[:PATH]>
+            Usage: datadb-client restore --target <DIR> <BACKUP[:PATH]>
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
     scene.shows(
         "restore latest --target back --overwrite sometimes",
@@ -474,13 +475,13 @@ fn what_goes_wrong_is_told() {
     scene.shows(
         "restore latest --target back",
         expect![[r#"
-        exit code 3
-        4 files, 70.3 KiB restored, 1 errors; [N] s, [N]/s
-        entries: 7 created, 0 replaced, 1 with other metadata alone, 0 unchanged
-        stderr:
-        latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
-        notes.txt: a directory that is not empty is in its place: move it away
-    "#]],
+            exit code 3
+            4 files, 70.3 KiB restored, 1 error; [N] s, [N]/s
+            entries: 7 created, 0 replaced, 1 with other metadata alone, 0 unchanged
+            stderr:
+            latest is [ID1]: box:/home of 2026-05-01T10:00:00+00:00
+            notes.txt: a directory that is not empty is in its place: move it away
+        "#]],
     );
     scene.server().stop();
     scene.shows("restore latest --target back", expect![[r#"

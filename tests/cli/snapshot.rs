@@ -187,10 +187,10 @@ fn streams_that_make_no_sense_are_refused() {
     scene.shows(
         "snapshot --stdin-from-command x -- /no/such/program",
         expect![[r#"
-        exit code 1
-        stderr:
-        datadb-client: can't run /no/such/program: No such file or directory (os error 2)
-    "#]],
+            exit code 1
+            stderr:
+            datadb-client: can't run /no/such/program: no such file or directory
+        "#]],
     );
     scene.shows(
         "snapshot --stdin /",
@@ -203,40 +203,40 @@ fn streams_that_make_no_sense_are_refused() {
     scene.shows(
         "snapshot --stdin a home",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the argument '--stdin <NAME>' cannot be used with '[PATH]...'
+            exit code 2
+            stderr:
+            error: the argument '--stdin <NAME>' cannot be used with '[PATH]...'
 
-        Usage: datadb-client snapshot --server <URL> <PATH|--stdin <NAME>|--stdin-from-command <NAME>> [-- <COMMAND>...]
+            Usage: datadb-client snapshot <PATH|--stdin <NAME>|--stdin-from-command <NAME>> [-- <COMMAND>...]
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
     scene.shows(
         "snapshot --stdin-from-command x",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the following required arguments were not provided:
-          <COMMAND>...
+            exit code 2
+            stderr:
+            error: the following required arguments were not provided:
+              <COMMAND>...
 
-        Usage: datadb-client snapshot --server <URL> <PATH|--stdin <NAME>|--stdin-from-command <NAME>> -- <COMMAND>...
+            Usage: datadb-client snapshot <PATH|--stdin <NAME>|--stdin-from-command <NAME>> -- <COMMAND>...
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
     scene.shows(
         "snapshot",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the following required arguments were not provided:
-          <PATH|--stdin <NAME>|--stdin-from-command <NAME>>
+            exit code 2
+            stderr:
+            error: the following required arguments were not provided:
+              <PATH|--stdin <NAME>|--stdin-from-command <NAME>>
 
-        Usage: datadb-client snapshot --server <URL> <PATH|--stdin <NAME>|--stdin-from-command <NAME>> [-- <COMMAND>...]
+            Usage: datadb-client snapshot <PATH|--stdin <NAME>|--stdin-from-command <NAME>> [-- <COMMAND>...]
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
 }
 

@@ -394,7 +394,7 @@ fn a_list_that_makes_no_sense_is_named() {
             error: the following required arguments were not provided:
               --files-from <FILE>
 
-            Usage: datadb-client snapshot --files-from <FILE> --null --server <URL> <PATH|--stdin <NAME>|--stdin-from-command <NAME>> [-- <COMMAND>...]
+            Usage: datadb-client snapshot --files-from <FILE> --null <PATH|--stdin <NAME>|--stdin-from-command <NAME>> [-- <COMMAND>...]
 
             For more information, try '--help'.
         "#]],

@@ -185,15 +185,15 @@ fn wrong_usage() {
         &scene,
         "stats --unique",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the following required arguments were not provided:
-          <BACKUP>
+            exit code 2
+            stderr:
+            error: the following required arguments were not provided:
+              <BACKUP>
 
-        Usage: datadb-client stats --unique --server <URL> <BACKUP>
+            Usage: datadb-client stats --unique <BACKUP>
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
     shows(
         &scene,
@@ -211,13 +211,13 @@ fn wrong_usage() {
         &scene,
         "stats latest --by host",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the argument '[BACKUP]' cannot be used with '--by <WHAT>'
+            exit code 2
+            stderr:
+            error: the argument '[BACKUP]' cannot be used with '--by <WHAT>'
 
-        Usage: datadb-client stats --server <URL> <BACKUP>
+            Usage: datadb-client stats <BACKUP>
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
 }

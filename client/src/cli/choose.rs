@@ -46,7 +46,7 @@ pub struct Chosen {
 
 /// Finds `BACKUP[:PATH]`; says on stderr which one `latest` is.
 pub fn choose(context: &Context, connection: &Connection, text: &OsStr, among: &Among) -> Result<Chosen, Fault> {
-    let (spec, path) = BackupSpec::parse_with_path(text.as_bytes())?;
+    let (spec, path) = BackupSpec::parse_with_path(text.as_bytes()).map_err(|_| no_backup(text))?;
     let (now, zone) = (clock::now().seconds, clock::zone());
     let filter = among.filter()?;
     let resolved = context.wait(connection.resolve(&spec, &filter, &path, now, &zone));
@@ -60,6 +60,17 @@ pub fn choose(context: &Context, connection: &Connection, text: &OsStr, among: &
         eprintln!("{} is {key}: {host}:{of} of {time}", escape(text.as_bytes()));
     }
     Ok(Chosen { backup, path, meta })
+}
+
+/// The fault of a word that means no backup.
+fn no_backup(text: &OsStr) -> Fault {
+    let shown = escape(text.as_bytes());
+    let name = shown.split_once(":/").map_or(&*shown, |(name, _)| name);
+    let line = format!(
+        "{shown} means no backup: write the beginning of an id, latest, latest~N or NAME@TIME, such as {name}@now \
+         (`datadb-client snapshots` lists them)"
+    );
+    Fault::new(Kind::Invalid, line)
 }
 
 /// Names looked through for the one that was meant.

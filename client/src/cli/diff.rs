@@ -1,8 +1,12 @@
-//! `diff BACKUP[:PATH] BACKUP[:PATH]`
+//! `diff BACKUP[:PATH] BACKUP[:PATH]`, `diff BACKUP[:PATH] DIR`
 
-use std::ffi::OsString;
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
-use datadb::{Fault, FileType, Meta};
+use datadb::{Fault, FileType, Meta, backup::BackupSpec};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,43 +15,91 @@ use super::{
     output,
 };
 use crate::{
-    diff::{self, Change},
+    clock,
+    color::{self, Hue},
+    diff::{self, Change, How},
     exit::Outcome,
-    report::{bytes, escape},
+    report::{Report, bytes, escape, get, many},
 };
 
 const EXAMPLES: &str = "\
 Signs: + added, - removed, M other content, U other metadata alone. Something of another type is removed and added.
 
+One side may be a directory or file of this machine, as it is now: a path that begins with /, ./ or ../, or is . or .. (but
+/PATH@TIME is a backup). Of its files, another size is other content, and the same size and mtime are the same content; only
+where the mtime alone differs the file is read and compared, without fetching it.
+
 Examples:
   datadb-client diff latest~1 latest             what the last backup brought
+  datadb-client diff latest ~/Documents          what changed since then
   datadb-client diff --path /etc latest~7 latest
-  datadb-client diff 3f2a:/src home@yesterday:/src";
+  datadb-client diff 3f2a:/src home@yesterday:/src
+  datadb-client diff -c latest:/photos ./photos  every byte";
 
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The older side: BACKUP[:PATH]
+    /// The older side: BACKUP[:PATH], or a local path
     #[arg(value_name = "BEFORE")]
     before: OsString,
-    /// The newer side: BACKUP[:PATH]
+    /// The newer side: BACKUP[:PATH], or a local path
     #[arg(value_name = "AFTER")]
     after: OsString,
+    /// Of a local path read every file, also those with the size and mtime of the backup's
+    #[arg(short, long)]
+    checksum: bool,
     #[command(flatten)]
     among: Among,
 }
 
+impl Args {
+    /// What can't be said by a rule for single arguments.
+    pub fn check(&self) -> Result<(), &'static str> {
+        match (local(&self.before), local(&self.after)) {
+            (Some(_), Some(_)) => Err("both sides are local paths: one has to be a BACKUP, such as latest"),
+            (None, None) if self.checksum => Err("--checksum reads local files, and both sides are backups"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Prints every difference, and how much they come to.
 pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
+    let how = |is_before| How { checksum: args.checksum, is_before };
+    match (local(&args.before), local(&args.after)) {
+        // Which of them is the backup was checked.
+        (Some(path), _) => with_local(context, args, &args.after, &path, how(true)),
+        (None, Some(path)) => with_local(context, args, &args.before, &path, how(false)),
+        (None, None) => backups(context, args),
+    }
+}
+
+/// A name that is no backup's, but that of something here: how to say that.
+fn hint(text: &OsStr, fault: Fault) -> Fault {
+    if BackupSpec::parse_with_path(text.as_bytes()).is_ok() || !Path::new(text).exists() {
+        return fault;
+    }
+    let line = format!("{}; for what lies here write ./{}", fault.message, escape(text.as_bytes()));
+    Fault { message: line, ..fault }
+}
+
+/// A local path, if the argument is one.
+fn local(text: &OsStr) -> Option<PathBuf> {
+    let bytes = text.as_bytes();
+    let is_path = matches!(bytes, b"." | b"..") || [&b"/"[..], b"./", b"../"].iter().any(|at| bytes.starts_with(at));
+    let is_time = |time: &str| datadb::clock::parse_time(time, clock::now().seconds, &clock::zone()).is_ok();
+    let is_backup = bytes.starts_with(b"/")
+        && matches!(BackupSpec::parse_with_path(bytes), Ok((BackupSpec::NameAtTime { time, .. }, _)) if is_time(&time));
+    (is_path && !is_backup).then(|| PathBuf::from(text))
+}
+
+fn backups(context: &Context, args: &Args) -> Result<Outcome, Fault> {
     let connection = context.connect()?;
-    let before = choose(context, &connection, &args.before, &args.among)?;
-    let after = choose(context, &connection, &args.after, &args.among)?;
+    let side = |text| choose(context, &connection, text, &args.among).map_err(|fault| hint(text, fault));
+    let (before, after) = (side(&args.before)?, side(&args.after)?);
     let mut totals = Totals::default();
-    let mut each = |path: &[u8], change: Change<'_>| {
-        totals.add(&change);
-        if context.json { output::json(&as_json(path, &change)) } else { output::line(&as_line(path, &change)) }
-    };
+    let mut each = |path: &[u8], change: Change<'_>| print(context, &mut totals, path, &change);
     let listed = diff::diff(context.handle(), &connection, &before.meta, &after.meta, &mut each)?;
     if context.json {
         let mut summary = totals.as_json();
@@ -61,25 +113,57 @@ pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
     Ok(Outcome::Done)
 }
 
-const fn word(change: &Change<'_>) -> (&'static str, char) {
+fn with_local(context: &Context, args: &Args, backup: &OsStr, path: &Path, how: How) -> Result<Outcome, Fault> {
+    let path = super::snapshot::canonical(path)?;
+    let connection = context.connect()?;
+    let chosen = choose(context, &connection, backup, &args.among)?;
+    let report = Report::new("compared", context.show());
+    let mut totals = Totals::default();
+    let mut each = |at: &[u8], change: Change<'_>| report.beside(|| print(context, &mut totals, at, &change));
+    let server = (context.handle(), &connection);
+    let files_read = diff::with_local(server, &chosen.meta, &path, how, &report, &mut each)?;
+    report.finish();
+    let errors = get(&report.counters.errors);
+    if context.json {
+        let (id, path) = (json!(chosen.backup.key().to_string()), output::text(path.as_os_str().as_bytes()));
+        let mut summary = totals.as_json();
+        (summary["before"], summary["after"]) = if how.is_before { (path, id) } else { (id, path) };
+        summary["files_read"] = json!(files_read);
+        summary["errors"] = json!(errors);
+        output::json(&summary)?;
+    } else if !context.quiet {
+        output::line(&totals.as_line())?;
+        if errors > 0 {
+            output::line(&format!("{} could not be read, and may differ", many(errors, "entry")))?;
+        }
+    }
+    Ok(Outcome::of(errors))
+}
+
+fn print(context: &Context, totals: &mut Totals, path: &[u8], change: &Change<'_>) -> Result<(), Fault> {
+    totals.add(change);
+    if context.json { output::json(&as_json(path, change)) } else { output::line(&as_line(path, change)) }
+}
+
+const fn word(change: &Change<'_>) -> (&'static str, char, Hue) {
     match change {
-        Change::Added(_) => ("added", '+'),
-        Change::Removed(_) => ("removed", '-'),
-        Change::Changed { unlike, .. } if unlike.content => ("content", 'M'),
-        Change::Changed { .. } => ("metadata", 'U'),
+        Change::Added(_) => ("added", '+', Hue::Added),
+        Change::Removed(_) => ("removed", '-', Hue::Removed),
+        Change::Changed { unlike, .. } if unlike.content => ("content", 'M', Hue::Content),
+        Change::Changed { .. } => ("metadata", 'U', Hue::Metadata),
     }
 }
 
 fn as_line(path: &[u8], change: &Change<'_>) -> String {
     let slash = |meta: &Meta| if meta.file_type == FileType::Dir && path != b"/" { "/" } else { "" };
-    let (_, sign) = word(change);
-    let path_shown = escape(path);
+    let (_, sign, hue) = word(change);
+    let shown = |meta: &Meta| color::out(hue, &format!("{sign} {}{}", escape(path), slash(meta))).into_owned();
     match change {
-        Change::Added(meta) | Change::Removed(meta) => format!("{sign} {path_shown}{}", slash(meta)),
+        Change::Added(meta) | Change::Removed(meta) => shown(meta),
         Change::Changed { after, unlike, .. } => {
             let content = unlike.content.then_some("content");
             let words: Vec<&str> = content.into_iter().chain(unlike.fields.iter().map(|field| field.word())).collect();
-            format!("{sign} {path_shown}{}  ({})", slash(after), words.join(", "))
+            format!("{}  ({})", shown(after), words.join(", "))
         }
     }
 }
@@ -159,12 +243,14 @@ impl Totals {
     }
 
     fn as_line(&self) -> String {
-        let sum = |sum: &Sum| format!("{} files and {} directories ({})", sum.files, sum.dirs, bytes(sum.bytes));
+        let sum = |sum: &Sum| {
+            format!("{} and {} ({})", many(sum.files, "file"), many(sum.dirs, "directory"), bytes(sum.bytes))
+        };
         format!(
-            "added {}, removed {}; other content in {} files ({}, before {}), other metadata alone in {}",
+            "added {}, removed {}; other content in {} ({}, before {}), other metadata alone in {}",
             sum(&self.added),
             sum(&self.removed),
-            self.content,
+            many(self.content, "file"),
             bytes(self.bytes_after),
             bytes(self.bytes_before),
             self.metadata,

@@ -5,7 +5,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::output;
-use crate::report::{bytes, escape};
+use crate::{
+    color::{self, Hue},
+    report::{bytes, escape},
+};
 
 /// How a long listing shows entries.
 #[derive(Debug)]
@@ -44,14 +47,24 @@ impl Look {
     }
 }
 
+/// The name, in the colour of its type.
+pub fn colored(name: &[u8], meta: &Meta) -> String {
+    let text = escape(name);
+    match meta.file_type {
+        FileType::Dir => color::out(Hue::Dir, &text).into_owned(),
+        FileType::Symlink => color::out(Hue::Symlink, &text).into_owned(),
+        _ => text,
+    }
+}
+
 /// The name, the target of a symlink, and why it could not be read.
 fn full_name(name: &[u8], meta: &Meta) -> String {
-    let mut text = escape(name);
+    let mut text = colored(name, meta);
     if let Some(target) = &meta.target {
         text += &format!(" -> {}", escape(target));
     }
     if let Some(error) = &meta.error {
-        text += &format!("  [{}]", escape(error.as_bytes()));
+        text += &format!("  {}", color::out(Hue::Trouble, &format!("[{}]", escape(error.as_bytes()))));
     }
     text
 }

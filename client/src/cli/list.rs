@@ -11,7 +11,7 @@ use super::{
     entry::{self, Look},
     output::{self, Columns},
 };
-use crate::{clock, exit::Outcome, report::escape};
+use crate::{clock, exit::Outcome};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,7 +87,7 @@ impl Printer {
             _ if self.json => {
                 page.iter().try_for_each(|(path, meta)| output::json(&entry::as_json("entry", path, meta)))
             }
-            None => page.iter().try_for_each(|(path, _)| output::line(&escape(path))),
+            None => page.iter().try_for_each(|(path, meta)| output::line(&entry::colored(path, meta))),
             Some(look) => {
                 let rows: Vec<Vec<String>> = page.iter().map(|(path, meta)| look.cells(path, meta)).collect();
                 self.columns.print(&rows)

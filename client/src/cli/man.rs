@@ -6,7 +6,7 @@ use clap::CommandFactory as _;
 use datadb::{Fault, Kind};
 
 use super::Cli;
-use crate::exit::Outcome;
+use crate::{exit::Outcome, walk::io_words};
 
 /// Arguments of `man`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,6 @@ pub struct Args {
 /// Writes a page for the program and one for each subcommand.
 pub fn run(args: &Args) -> Result<Outcome, Fault> {
     let written = clap_mangen::generate_to(Cli::command(), &args.dir);
-    written.map_err(|error| Fault::new(Kind::Internal, format!("{}: {error}", args.dir.display())))?;
+    written.map_err(|error| Fault::new(Kind::Internal, format!("{}: {}", args.dir.display(), io_words(&error))))?;
     Ok(Outcome::Done)
 }

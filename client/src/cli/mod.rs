@@ -23,12 +23,13 @@ mod versions;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use datadb::{Fault, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
+    color::{self, When},
     connection::{Access, Connection, Rate},
     exit::{self, Outcome},
     report::Show,
@@ -57,8 +58,8 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 3 done but something could not be rea
 #[derive(Debug, Parser)]
 #[command(name = "datadb-client", version = version(), max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735]
-    #[arg(long, global = true, env = "DATADB_SERVER", value_name = "URL", help_heading = GLOBAL)]
+    /// The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER]
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
     server: Option<String>,
     /// Use a profile of client.toml
     #[arg(short = 'P', long, global = true, value_name = "NAME", help_heading = GLOBAL)]
@@ -75,6 +76,10 @@ pub struct Cli {
     /// Fetch no faster than this many bytes a second
     #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate, help_heading = GLOBAL)]
     limit_download: Option<Rate>,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set or TERM is dumb), always or never
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = GLOBAL)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    color: When,
     #[command(subcommand)]
     command: Command,
 }
@@ -95,7 +100,7 @@ enum Command {
     Ls(list::Args),
     /// Write a file of a backup to stdout
     Cat(cat::Args),
-    /// Show how two backups differ
+    /// Show how two backups differ, or a backup and a directory
     Diff(diff::Args),
     /// Show every version of a file over all backups
     History(history::Args),
@@ -154,7 +159,7 @@ impl Context {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse().and_then(checked) {
         Ok(cli) => cli,
         Err(error) => {
             let is_trouble = error.use_stderr();
@@ -165,7 +170,22 @@ pub fn main() -> ExitCode {
     exit::code(run(cli))
 }
 
+/// What the rules for single arguments can't say.
+fn checked(cli: Cli) -> Result<Cli, clap::Error> {
+    let Command::Diff(args) = &cli.command else { return Ok(cli) };
+    match args.check() {
+        Ok(()) => Ok(cli),
+        Err(line) => {
+            let mut program = Cli::command();
+            program.build();
+            let diff = program.find_subcommand_mut("diff");
+            Err(diff.map_or_else(Cli::command, |diff| diff.clone()).error(ErrorKind::ArgumentConflict, line))
+        }
+    }
+}
+
 fn run(cli: Cli) -> Result<Outcome, Fault> {
+    color::decide(cli.color);
     match cli.command {
         Command::Completions(args) => return completions::run(&args),
         Command::Man(args) => return man::run(&args),
@@ -177,7 +197,11 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
     runtime.spawn(exit::on_interrupt());
     let settings = Settings::read(cli.profile.as_deref())?;
     let access = Access {
-        url: cli.server.or_else(|| settings.server.clone()).unwrap_or_else(|| SERVER.to_owned()),
+        url: cli
+            .server
+            .or_else(server_of_environment)
+            .or_else(|| settings.server.clone())
+            .unwrap_or_else(|| SERVER.to_owned()),
         token: profile::token(&settings)?,
         limit_upload: cli.limit_upload.or(settings.limit_upload),
         limit_download: cli.limit_download.or(settings.limit_download),
@@ -199,6 +223,11 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
     };
     context.runtime.shutdown_background();
     result
+}
+
+/// The environment's server. (clap would read it, too, and then show --server in every usage line.)
+fn server_of_environment() -> Option<String> {
+    std::env::var("DATADB_SERVER").ok().filter(|url| !url.is_empty())
 }
 
 /// Deep trees keep one directory open per level.

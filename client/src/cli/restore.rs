@@ -2,18 +2,19 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Instant};
 
-use datadb::{Fault, FileType, Meta};
+use datadb::{Fault, FileType, Meta, TreePath};
 use serde_json::{Value, json};
 
 use super::{
     Context,
-    choose::{Among, choose},
+    choose::{Among, Chosen, choose},
     output,
 };
 use crate::{
+    color::{self, Hue},
     exit::Outcome,
     glob::{Case, Globs},
-    report::{Report, Show, bytes, escape, get},
+    report::{Report, Show, bytes, escape, get, many},
     restore::{Act, Options, Overwrite, Request, Restore, Summary, Verified},
 };
 
@@ -82,15 +83,33 @@ impl Args {
     }
 }
 
+impl Args {
+    /// Bytes that there will be; 0 if that can't be told.
+    fn expected(&self, chosen: &Chosen) -> u64 {
+        if chosen.meta.file_type != FileType::Dir {
+            chosen.meta.size
+        } else if chosen.path == TreePath::root() && self.include.is_empty() && self.exclude.is_empty() {
+            chosen.backup.counts.bytes
+        } else {
+            0
+        }
+    }
+}
+
 /// Restores, or shows what would be done.
 pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
     let started = Instant::now();
     let connection = context.connect()?;
     let chosen = choose(context, &connection, &args.what, &args.among)?;
     let name = chosen.path.components().last().unwrap_or(chosen.backup.path.shown_name()).to_vec();
+    let expected = args.expected(&chosen);
     let request = Request { meta: chosen.meta, name, target: args.target.clone(), options: args.options() };
     let restore = Restore::new(context.handle(), &connection, &request);
-    let report = |verb| Arc::new(Report::new(verb, if args.dry_run { Show::Nothing } else { context.show() }));
+    let report = |verb| {
+        let report = Report::new(verb, if args.dry_run { Show::Nothing } else { context.show() });
+        report.expect_bytes(expected);
+        Arc::new(report)
+    };
     let first = report("restored");
     let summary = if args.dry_run {
         restore.rehearse(&first, &mut |path, act, meta| {
@@ -120,9 +139,11 @@ fn as_line(path: &[u8], act: Act, meta: &Meta) -> String {
     let slash = if meta.file_type == FileType::Dir && path != b"/" { "/" } else { "" };
     let path = escape(path);
     match act {
-        Act::Create => format!("+ {path}{slash}"),
-        Act::Replace => format!("M {path}{slash}"),
-        Act::Metadata(_) => format!("U {path}{slash}  ({})", words(act).join(", ")),
+        Act::Create => color::out(Hue::Added, &format!("+ {path}{slash}")).into_owned(),
+        Act::Replace => color::out(Hue::Content, &format!("M {path}{slash}")).into_owned(),
+        Act::Metadata(_) => {
+            format!("{}  ({})", color::out(Hue::Metadata, &format!("U {path}{slash}")), words(act).join(", "))
+        }
         Act::Leave => format!("  {path}{slash}"),
     }
 }
@@ -182,28 +203,32 @@ impl Done<'_> {
     }
 
     fn lines(&self) -> Vec<String> {
-        let Summary { files, created, replaced, metadata, unchanged, .. } = self.summary;
-        let (all, errors, seconds) = (bytes(self.summary.bytes), self.errors, self.seconds);
+        let Summary { created, replaced, metadata, unchanged, .. } = self.summary;
+        let (files, all) = (many(self.summary.files, "file"), bytes(self.summary.bytes));
+        let (errors, seconds) = (many(self.errors, "error"), self.seconds);
         let acts = format!(
             "{created} created, {replaced} replaced, {metadata} with other metadata alone, {unchanged} unchanged"
         );
         let mut lines = Vec::new();
         if self.args.dry_run {
-            lines.push(format!("{files} files, {all} compared, {errors} errors; nothing was written"));
+            lines.push(format!("{files}, {all} compared, {errors}; nothing was written"));
             lines.push(format!("entries: {acts}, if it were done"));
         } else {
             let rate = bytes((self.summary.bytes as f64 / seconds.max(0.001)) as u64);
-            lines.push(format!("{files} files, {all} restored, {errors} errors; {seconds:.2} s, {rate}/s"));
+            lines.push(format!("{files}, {all} restored, {errors}; {seconds:.2} s, {rate}/s"));
             if replaced + metadata + unchanged > 0 {
                 lines.push(format!("entries: {acts}"));
             }
         }
         if self.summary.stripped > 0 {
-            let (files, strip) = (self.summary.stripped, self.args.strip);
-            lines.push(format!("{files} files were left out: --strip {strip} leaves them no name"));
+            let (files, strip) = (many(self.summary.stripped, "file"), self.args.strip);
+            lines.push(format!("left out {files}, which --strip {strip} leaves no name"));
         }
         if let Some(Verified { same, repaired }) = self.verified {
-            lines.push(format!("{same} entries read back as in the backup, {repaired} had to be restored again"));
+            lines.push(format!(
+                "{} read back as in the backup, {repaired} had to be restored again",
+                many(same, "entry")
+            ));
         }
         if self.summary.owners_lost + self.summary.xattrs_lost > 0 {
             let (owners, xattrs) = (self.summary.owners_lost, self.summary.xattrs_lost);

@@ -19,11 +19,13 @@ use super::{
     output,
 };
 use crate::{
+    color::{self, Hue},
     connection::{Connection, Session},
     exit::{self, Outcome},
     pipeline::{self, How, Made, Request, Source, Summary},
     report::{Report, bytes, escape, many},
     select::Selection,
+    walk::io_words,
 };
 
 const EXAMPLES: &str = "\
@@ -63,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     time: Option<i64>,
     /// Read and compare, and say what would go up, but send nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
     /// Read every file, also those that look unchanged
     #[arg(long)]
@@ -94,7 +96,8 @@ pub fn run(context: &Context, args: Args) -> Result<Outcome, Fault> {
             Err(fault) => {
                 let shown = source.shown();
                 let named = fault.message.starts_with(&shown);
-                eprintln!("datadb-client: {}{fault}", if named { String::new() } else { format!("{shown}: ") });
+                let program = color::err(Hue::Trouble, "datadb-client:");
+                eprintln!("{program} {}{fault}", if named { String::new() } else { format!("{shown}: ") });
                 failed.get_or_insert(fault);
             }
         }
@@ -156,12 +159,7 @@ impl Given<'_> {
     fn request(&self, common: &Common) -> Result<Request, Fault> {
         let (source, path) = match self {
             Self::Path(path) => {
-                let source = path.canonicalize().map_err(|error| {
-                    let not_there = error.kind() == std::io::ErrorKind::NotFound;
-                    let kind = if not_there { Kind::NotFound } else { Kind::Internal };
-                    let words = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error).map(crate::walk::words);
-                    Fault::new(kind, format!("{}: {}", self.shown(), words.unwrap_or_else(|| error.to_string())))
-                })?;
+                let source = canonical(path)?;
                 let path = TreePath::new(source.as_os_str().as_bytes())?;
                 (Source::Path(source), path)
             }
@@ -171,6 +169,15 @@ impl Given<'_> {
         let (host, tags, selection) = (host.clone(), tags.clone(), Arc::clone(selection));
         Ok(Request { source, host, path, time: *time, tags, selection, how: *how })
     }
+}
+
+/// The path without symlinks and dots.
+pub fn canonical(path: &Path) -> Result<PathBuf, Fault> {
+    path.canonicalize().map_err(|error| {
+        let not_there = error.kind() == std::io::ErrorKind::NotFound;
+        let kind = if not_there { Kind::NotFound } else { Kind::Internal };
+        Fault::new(kind, format!("{}: {}", escape(path.as_os_str().as_bytes()), io_words(&error)))
+    })
 }
 
 /// The path of a stream: its name, which begins with a slash whether or not it was written.

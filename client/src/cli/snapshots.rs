@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock,
+    color::{self, Hue},
     exit::Outcome,
     report::{bytes, escape},
 };
@@ -132,6 +133,7 @@ impl List {
 fn row(backup: &Backup, zone: &TimeZone) -> Vec<String> {
     let tags = backup.tags.iter().map(|(key, value)| escape(format!("{key}={value}").as_bytes()));
     let errors = (backup.counts.errors > 0).then(|| counted(backup.counts.errors, "error"));
+    let errors = errors.map(|errors| color::out(Hue::Trouble, &errors).into_owned());
     vec![
         backup.key().to_string()[..12].to_owned(),
         format_time(backup.time.seconds(), zone),

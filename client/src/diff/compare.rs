@@ -19,6 +19,8 @@ pub enum Field {
     Xattrs,
     /// Number of names. (The file's identity among them says nothing across backups.)
     Links,
+    /// Where holes lie, in bytes that are the same. (Between two backups other holes are other content.)
+    Holes,
     /// Why it could not be read.
     Error,
 }
@@ -34,6 +36,7 @@ impl Field {
             Self::Device => "device",
             Self::Xattrs => "xattrs",
             Self::Links => "links",
+            Self::Holes => "holes",
             Self::Error => "error",
         }
     }

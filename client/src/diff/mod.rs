@@ -1,10 +1,14 @@
 //! The difference of two trees: both are listed side by side, a directory at a time, in the order of names. What has the
 //! same key on both sides is the same, so equal subtrees are never listed, however large they are.
 //!
+//! [`with_local`] compares a backup with a tree on this machine.
+//!
 //! In memory: the directories open from the root to the present place, of each side the pages not looked at yet.
 
 mod compare;
 mod entries;
+mod local;
+mod place;
 
 use datadb::{Fault, FileType, Meta, meta::Content};
 use tokio::runtime::Handle;
@@ -12,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::{connection::Connection, exit};
 pub use compare::{Field, Unlike, compare};
 use entries::Entries;
+pub use local::{How, with_local};
 
 /// One difference. `path` is below the compared roots, begins with `/`, and is `/` for the roots themselves.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ use datadb::{Backup, Fault, HostName, Kind, TreePath};
 use tokio::runtime::Handle;
 
 pub use source::Source;
+pub(crate) use {owners::Owners, read::described};
 
 use crate::{
     connection::{Connection, Session},

@@ -196,17 +196,7 @@ impl Worker<'_> {
     }
 
     fn meta(&self, entry: &Entry, stat: &Stat) -> Meta {
-        let mut meta = Meta::bare(entry.backup_name(), entry.file_type);
-        meta.mode = stat.mode;
-        (meta.uid, meta.gid) = (stat.uid, stat.gid);
-        meta.user = self.reading.owners.user(stat.uid);
-        meta.group = self.reading.owners.group(stat.gid);
-        meta.mtime = Timestamp { seconds: stat.mtime.seconds, nanos: stat.mtime.nanos.min(999_999_999) };
-        if stat.nlink > 1 && entry.file_type != FileType::Dir {
-            let id = link_id(&self.reading.capabilities.link_secret, stat);
-            meta.link = Some(HardLink { nlink: u64::from(stat.nlink), id });
-        }
-        meta
+        described(entry, stat, &self.reading.owners, self.reading.capabilities)
     }
 
     /// Reads a file up to the size that it had when it was opened; `size` grows with what was got.
@@ -298,6 +288,21 @@ fn taken(entry: &Entry, state: State) -> Taken {
         changed: false,
         read: false,
     }
+}
+
+/// What `stat` tells of an entry. Size, target, device number and attributes are still missing.
+pub fn described(entry: &Entry, stat: &Stat, owners: &Owners, capabilities: &Capabilities) -> Meta {
+    let mut meta = Meta::bare(entry.backup_name(), entry.file_type);
+    meta.mode = stat.mode;
+    (meta.uid, meta.gid) = (stat.uid, stat.gid);
+    meta.user = owners.user(stat.uid);
+    meta.group = owners.group(stat.gid);
+    meta.mtime = Timestamp { seconds: stat.mtime.seconds, nanos: stat.mtime.nanos.min(999_999_999) };
+    if stat.nlink > 1 && entry.file_type != FileType::Dir {
+        let id = link_id(&capabilities.link_secret, stat);
+        meta.link = Some(HardLink { nlink: u64::from(stat.nlink), id });
+    }
+    meta
 }
 
 /// Names of one file share this; nobody without the secret learns inode numbers from it.

@@ -29,7 +29,7 @@ use crate::{
     chunker::Chunker,
     clock, exit,
     report::escape,
-    walk::{Stat, words},
+    walk::{Stat, io_words, words},
 };
 
 /// Where the bytes come from.
@@ -70,7 +70,7 @@ impl Stream {
             return Err(Fault::new(Kind::Invalid, "--stdin-from-command needs a command after --"));
         };
         let name = escape(program.as_bytes());
-        let failed = |error: io::Error| Fault::new(Kind::NotFound, format!("can't run {name}: {error}"));
+        let failed = |error: io::Error| Fault::new(Kind::NotFound, format!("can't run {name}: {}", io_words(&error)));
         let mut child = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().map_err(failed)?;
         let Some(from) = child.stdout.take() else {
             return Err(Fault::new(Kind::Internal, format!("{name} has no standard output")));

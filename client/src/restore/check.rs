@@ -1,18 +1,16 @@
-//! Comparing the bytes of a file with the backup without fetching them: the list tells where chunks begin and where
-//! holes are, and the digests of all chunks must give the file's.
+//! Reading a restored file back.
 
 use crossbeam_channel::Sender;
-use datadb::{Digest, Fault, blob::FileDigest, limits, object::Chunk};
+use datadb::Fault;
 use rustix::{
-    fd::OwnedFd,
-    fs::{Advice, OFlags, SeekFrom, fadvise, seek},
-    io::{Errno, pread},
+    fs::{Advice, OFlags, fadvise},
+    io::Errno,
 };
 
 use super::{
-    chunks::{Chunks, is_of_the_file},
+    chunks::{Chunks, Source, is_of_the_file},
     decide::Act,
-    queue::Source,
+    reading::{Reading, Stop},
     shared::Shared,
     wanted::Wanted,
 };
@@ -50,6 +48,15 @@ pub enum Trouble {
 impl From<Errno> for Trouble {
     fn from(error: Errno) -> Self {
         Self::File(format!("can't be read back: {}", words(error)))
+    }
+}
+
+impl From<Stop> for Trouble {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Disk(error) => error.into(),
+            Stop::Server(fault) => Self::Server(fault),
+        }
     }
 }
 
@@ -99,78 +106,8 @@ impl Check {
         // What the disk has is meant, not what the kernel remembers. Where that is no disk it is the same.
         fadvise(&file, 0, None, Advice::DontNeed)?;
         fadvise(&file, 0, None, Advice::Sequential)?;
-        let mut reading = Reading { file, offset: 0, digest: FileDigest::new(), buffer };
-        let is_whole = match &mut self.source {
-            Source::Nothing => true,
-            Source::Blob(id) => reading.chunk(&Chunk { len: self.wanted.meta.size, blob: Some(*id) })?,
-            Source::List(chunks) => reading.list(chunks, shared)?,
-        };
-        let is_same = is_whole && reading.offset == self.wanted.meta.size;
-        let digest = self.wanted.meta.digest.is_none_or(|digest| digest == reading.digest.finish());
-        if is_same && digest { Ok(()) } else { Err(different()) }
-    }
-}
-
-struct Reading<'a> {
-    file: OwnedFd,
-    offset: u64,
-    digest: FileDigest,
-    buffer: &'a mut Vec<u8>,
-}
-
-impl Reading<'_> {
-    fn list(&mut self, chunks: &mut Chunks, shared: &Shared) -> Result<bool, Trouble> {
-        while let Some(batch) = chunks.next().map_err(Trouble::Server)? {
-            for chunk in batch {
-                if shared.is_over() || !self.chunk(&chunk)? {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether the file is long enough for the chunk, and empty where that is a hole.
-    fn chunk(&mut self, chunk: &Chunk) -> Result<bool, Errno> {
-        if chunk.blob.is_none() {
-            return self.hole(chunk.len);
-        }
-        if chunk.len > limits::BLOB_BYTES_MAX as u64 || !self.fill(chunk.len as usize)? {
-            return Ok(false);
-        }
-        self.digest.chunk(&Digest::of(self.buffer));
-        Ok(true)
-    }
-
-    fn hole(&mut self, len: u64) -> Result<bool, Errno> {
-        let end = self.offset + len;
-        while self.offset < end {
-            // Where there are data they must be zeros.
-            self.offset = match seek(&self.file, SeekFrom::Data(self.offset)) {
-                Ok(data) => data.min(end),
-                Err(Errno::NXIO) => end,
-                Err(error) => return Err(error),
-            };
-            let step = (end - self.offset).min(limits::BLOB_BYTES_MAX as u64);
-            if !self.fill(step as usize)? || self.buffer.iter().any(|byte| *byte != 0) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Reads so many bytes, if there are so many.
-    fn fill(&mut self, len: usize) -> Result<bool, Errno> {
-        self.buffer.resize(len, 0);
-        let mut filled = 0;
-        while filled < len {
-            match pread(&self.file, &mut self.buffer[filled..], self.offset) {
-                Ok(0) => return Ok(false),
-                Ok(n) => (filled, self.offset) = (filled + n, self.offset + n as u64),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
+        let mut reading = Reading::new(&file, buffer);
+        let is_same = reading.is_same(&self.wanted.meta, &mut self.source, &|| shared.is_over())?;
+        if is_same { Ok(()) } else { Err(different()) }
     }
 }

@@ -2,13 +2,35 @@
 //! distant server is not waited for, and read to its end at once, so that no stream lies half read while others of the
 //! same connection need the room.
 
-use datadb::{Fault, Kind, ObjectKey, object::Chunk};
+use datadb::{BlobId, Fault, Kind, ObjectKey, meta::Content, object::Chunk};
 use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{connection::Connection, exit};
 
 /// Chunks after which a batch ends, with the page that brings them.
 const BATCH_CHUNKS: usize = 4096;
+
+/// Where the bytes of a file are told.
+#[derive(Debug)]
+pub enum Source {
+    /// There are none.
+    Nothing,
+    /// One blob, the whole file.
+    Blob(BlobId),
+    /// A list.
+    List(Box<Chunks>),
+}
+
+impl Source {
+    /// Of a file's content; its list is asked for.
+    pub fn of(handle: &Handle, connection: &Connection, content: &Content) -> Self {
+        match content {
+            Content::None => Self::Nothing,
+            Content::Blob(blob) => Self::Blob(*blob),
+            Content::Ref(list) => Self::List(Box::new(Chunks::ask(handle, connection, list))),
+        }
+    }
+}
 
 /// A list being read.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use super::{
     shared::Shared,
     wanted::Wanted,
 };
+use crate::report::count;
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -30,6 +31,8 @@ struct Progress {
     early: BTreeMap<u64, Digest>,
     next: u64,
     digest: FileDigest,
+    /// Bytes that came, and that whoever watches was told of.
+    come: u64,
     trouble: Option<String>,
 }
 
@@ -51,12 +54,14 @@ impl File {
 
     /// Writes the verified bytes of its chunk `number` (holes don't count) at `offset`.
     pub fn write(&self, number: u64, offset: u64, bytes: &[u8], digest: Digest) {
+        self.shared.report.at(|| self.wanted.path());
         let fd = {
             let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
             if progress.trouble.is_some() {
                 return;
             }
             progress.early.insert(number, digest);
+            progress.come += bytes.len() as u64;
             let Progress { early, next, digest, .. } = &mut *progress;
             while let Some(ready) = early.remove(next) {
                 digest.chunk(&ready);
@@ -75,6 +80,7 @@ impl File {
             self.fail_with(String::new());
             self.shared.error(&self.wanted.path(), "", error);
         }
+        count(&self.shared.report.counters.bytes, bytes.len() as u64);
     }
 
     /// The file can't be whole any more. The first trouble is told when it is removed.
@@ -157,7 +163,8 @@ impl Drop for File {
         let mut progress = std::mem::take(self.progress.get_mut().unwrap_or_else(PoisonError::into_inner));
         let is_whole = self.finish(&mut progress);
         if is_whole {
-            self.shared.done_file(self.act, self.wanted.meta.size);
+            let size = self.wanted.meta.size;
+            self.shared.done_rest(self.act, size, size.saturating_sub(progress.come));
         }
         if let Some(link) = &self.link {
             link.finish(&self.shared, is_whole);

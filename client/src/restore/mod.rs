@@ -3,7 +3,8 @@
 //! lists are there, a `window` gathers what is to be fetched, and `work`ers download, verify and write. A file or
 //! directory gets its metadata when the last one who had to write below it is done.
 //!
-//! The same way is gone to tell what would be done (`rehearse`), and to read everything back (`check` compares bytes).
+//! The same way is gone to tell what would be done (`rehearse`), and to read everything back (`check` and `reading`
+//! compare bytes).
 //!
 //! Every call is relative to a directory that was opened without following symlinks, so nothing is ever written outside
 //! the target, whatever the backup or the target holds. Memory: the windows under way, the directories from the target
@@ -17,6 +18,7 @@ mod decide;
 mod dir;
 mod failed;
 mod file;
+pub(crate) mod holes;
 mod leads;
 mod links;
 mod make;
@@ -26,6 +28,7 @@ mod open_dirs;
 mod place;
 mod plan;
 mod queue;
+pub(crate) mod reading;
 mod rights;
 mod shared;
 mod special;

@@ -4,46 +4,22 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use crossbeam_channel::Sender;
-use datadb::{BlobId, Fault, meta::Content};
-use tokio::runtime::Handle;
+use datadb::{BlobId, Fault};
 
 use super::{
     check::Check,
-    chunks::{Chunks, is_of_the_file},
+    chunks::{Chunks, Source, is_of_the_file},
     file::File,
     shared::Shared,
     window::Window,
     work::{Job, Piece},
 };
-use crate::connection::Connection;
 
 /// Lists that are asked for at the same time; the server allows 256 streams on a connection.
 const LISTS_MAX: usize = 64;
 
 /// Files that wait for one that waits for its list.
 const FILES_MAX: usize = 1024;
-
-/// Where the bytes of a file are told.
-#[derive(Debug)]
-pub enum Source {
-    /// There are none.
-    Nothing,
-    /// One blob, the whole file.
-    Blob(BlobId),
-    /// A list.
-    List(Box<Chunks>),
-}
-
-impl Source {
-    /// Of a file's content; its list is asked for.
-    pub fn of(handle: &Handle, connection: &Connection, content: &Content) -> Self {
-        match content {
-            Content::None => Self::Nothing,
-            Content::Blob(blob) => Self::Blob(*blob),
-            Content::Ref(list) => Self::List(Box::new(Chunks::ask(handle, connection, list))),
-        }
-    }
-}
 
 /// A file in the queue.
 #[derive(Debug)]

@@ -130,11 +130,16 @@ impl Shared {
 
     /// The same of an entry that is not a directory, and of its bytes.
     pub fn done_file(&self, act: Act, bytes: u64) {
+        self.done_rest(act, bytes, bytes);
+    }
+
+    /// The same of a file whose bytes were shown while they came, but for a rest.
+    pub fn done_rest(&self, act: Act, bytes: u64, rest: u64) {
         self.done(act);
         count(&self.files, 1);
         count(&self.bytes, bytes);
         count(&self.report.counters.files, 1);
-        count(&self.report.counters.bytes, bytes);
+        count(&self.report.counters.bytes, rest);
     }
 
     /// The counts so far.

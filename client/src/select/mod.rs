@@ -101,7 +101,5 @@ impl Selection {
 /// The fault of a file that a person named and that can't be read.
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
     let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Internal };
-    let known = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-    let why = known.map_or_else(|| error.to_string(), crate::walk::words);
-    Fault::new(kind, format!("{}: {why}", path.display()))
+    Fault::new(kind, format!("{}: {}", path.display(), crate::walk::io_words(error)))
 }

@@ -308,5 +308,10 @@ pub fn words(error: Errno) -> String {
     error.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
+/// The same of the standard library's errors.
+pub fn io_words(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |number| words(Errno::from_raw_os_error(number)))
+}
+
 #[cfg(test)]
 mod tests;

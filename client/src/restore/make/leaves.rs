@@ -11,12 +11,12 @@ use crate::{
     restore::{
         at::At,
         check::{Check, Differing, Trouble},
+        chunks::Source,
         decide::{Act, Found, decide, decide_link},
         dir::Dir,
         file::File,
         links::{Another, Link},
         metadata,
-        queue::Source,
         shared::Overwrite,
         special,
         wanted::Wanted,
