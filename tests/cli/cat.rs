@@ -167,6 +167,14 @@ fn failures_and_wrong_usage() {
         datadb-client: someday:/notes.txt means no backup: write the beginning of an id, latest, latest~N or NAME@TIME, such as someday@now (`datadb-client snapshots` lists them)
     "#]]);
     scene.shows(
+        "-q cat latest:notes.txt",
+        expect![[r#"
+            exit code 1
+            stderr:
+            datadb-client: latest:notes.txt means no backup: a path in a backup begins with /, so write latest:/notes.txt
+        "#]],
+    );
+    scene.shows(
         "cat",
         expect![[r#"
             exit code 2

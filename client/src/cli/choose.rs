@@ -65,6 +65,13 @@ pub fn choose(context: &Context, connection: &Connection, text: &OsStr, among: &
 /// The fault of a word that means no backup.
 fn no_backup(text: &OsStr) -> Fault {
     let shown = escape(text.as_bytes());
+    if let Some((backup, path)) = shown.split_once(':')
+        && !path.starts_with('/')
+        && BackupSpec::parse(backup.as_bytes()).is_ok()
+    {
+        let line = format!("{shown} means no backup: a path in a backup begins with /, so write {backup}:/{path}");
+        return Fault::new(Kind::Invalid, line);
+    }
     let name = shown.split_once(":/").map_or(&*shown, |(name, _)| name);
     let line = format!(
         "{shown} means no backup: write the beginning of an id, latest, latest~N or NAME@TIME, such as {name}@now \
