@@ -72,9 +72,7 @@ fn the_help_says_how_to_extract_and_what_becomes_of_damage() {
 
         Global options:
               --server <URL>
-                  The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735]
-
-                  [env: DATADB_SERVER=http://127.0.0.1:9]
+                  The server: http://HOST:PORT or unix:PATH [default: http://127.0.0.1:9735] [env: DATADB_SERVER]
 
           -P, --profile <NAME>
                   Use a profile of client.toml
@@ -90,6 +88,9 @@ fn the_help_says_how_to_extract_and_what_becomes_of_damage() {
 
               --limit-download <RATE>
                   Fetch no faster than this many bytes a second
+
+              --color <WHEN>
+                  Colours: auto (on a terminal, unless NO_COLOR is set or TERM is dumb), always or never
 
         A tar archive is in the pax format and holds all that a backup does. GNU tar, as root, brings everything back with
           tar --xattrs --xattrs-include='*' --acls --numeric-owner -xpf FILE
@@ -358,15 +359,15 @@ fn what_is_asked_for_in_vain_is_told() {
     scene.shows(
         "dump",
         expect![[r#"
-        exit code 2
-        stderr:
-        error: the following required arguments were not provided:
-          <BACKUP[:PATH]>
+            exit code 2
+            stderr:
+            error: the following required arguments were not provided:
+              <BACKUP[:PATH]>
 
-        Usage: datadb-client dump --server <URL> <BACKUP[:PATH]>
+            Usage: datadb-client dump <BACKUP[:PATH]>
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
     Scene::without_server().shows("dump latest -o x.tar", expect![[r#"
         exit code 1
@@ -382,7 +383,7 @@ fn an_archive_is_not_written_to_a_terminal() {
     let words = format!("{} dump latest", inner.get_program().to_str().expect("UTF-8"));
     let mut outer = Command::new("script");
     outer.args(["-qec", &words, "/dev/null"]).envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let run = Run::from(outer.output().expect("script runs"));
+    let run = Run::from(outer.env("NO_COLOR", "1").output().expect("script runs"));
     expect![[r#"
         exit code 1
         datadb-client: an archive is nothing for a terminal: name a file with --output, or pipe it into a program

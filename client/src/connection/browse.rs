@@ -133,11 +133,6 @@ impl Connection {
         Ok(Listing(self.browse().list_directory(request).await.map_err(fault)?.into_inner()))
     }
 
-    /// Reads a file's list.
-    pub async fn read_list(&self, list: &ObjectKey) -> Result<Lists, Fault> {
-        self.read_list_from(list, 0).await
-    }
-
     /// Reads a file's list from the chunk that begins at this byte.
     pub async fn read_list_from(&self, list: &ObjectKey, offset: u64) -> Result<Lists, Fault> {
         let request = api::ReadListRequest { list: Bytes::copy_from_slice(list.as_bytes()), offset };
