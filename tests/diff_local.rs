@@ -16,7 +16,7 @@ use support::{
     compare::differences,
     oddities,
     place::{is_root, scratch},
-    processes::{Client, Server, count},
+    processes::{Client, Run, Server, count, heeding_permissions},
     tree::{paths, random_bytes, sources, write},
 };
 
@@ -280,13 +280,11 @@ fn what_can_not_be_read_is_named() {
     let client = server.client();
     let id = client.backup(&tree);
     let diff = client.command(["diff", &id, tree.to_str().expect("UTF-8")]);
-    // Root reads everything, unless it is without the capabilities for that.
-    let mut command = if is_root() { without_rights_to_read_everything(&diff) } else { diff };
     fs::write(tree.join("file"), "other").expect("written");
     fs::set_permissions(tree.join("file"), fs::Permissions::from_mode(0o000)).expect("a mode");
     fs::set_permissions(tree.join("dir"), fs::Permissions::from_mode(0o000)).expect("a mode");
     fs::set_permissions(tree.join("shut"), fs::Permissions::from_mode(0o644)).expect("a mode");
-    let run = support::processes::Run::from(command.output().expect("starts"));
+    let run = Run::from(heeding_permissions(diff).output().expect("the client starts"));
     let run = run.code(3);
     let text = run.text();
     assert!(text.contains("U /file  (") && text.contains("U /dir/  ("), "{text}{}", run.stderr);
@@ -294,18 +292,4 @@ fn what_can_not_be_read_is_named() {
     assert!(text.contains("3 entries could not be read"), "{text}");
     let named = |name: &str| run.stderr.lines().any(|line| line.contains(name) && line.contains("permission denied"));
     assert!(named("tree/file") && named("tree/dir") && named("shut/one"), "{}", run.stderr);
-}
-
-/// The same command by `setpriv`, for a root that permissions count for.
-fn without_rights_to_read_everything(command: &Command) -> Command {
-    let mut lesser = Command::new("setpriv");
-    lesser.args(["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]);
-    lesser.arg(command.get_program()).args(command.get_args()).stdin(std::process::Stdio::null());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => lesser.env(name, value),
-            None => lesser.env_remove(name),
-        };
-    }
-    lesser
 }

@@ -17,8 +17,8 @@ use support::{
     compare::{assert_same, differences},
     link::{Link, Quality},
     oddities,
-    place::{SmallDisk, is_root, scratch},
-    processes::{Client, Run, Running, Server, count},
+    place::{SmallDisk, scratch},
+    processes::{Client, Run, Running, Server, count, heeding_permissions},
     tree::{files, flip_byte, paths, random_bytes, write},
 };
 
@@ -328,17 +328,7 @@ fn what_a_backup_lacks_is_named() {
     for name in ["secret", "closed"] {
         fs::set_permissions(at("tree").join(name), Permissions::from_mode(0o000)).expect("a mode");
     }
-    let inner = client.snapshot_command(&at("tree"));
-    let run = if is_root() {
-        // The capabilities that let root read everything are dropped, the user id stays.
-        let drop = "-dac_override,-dac_read_search";
-        let mut outer = Command::new("setpriv");
-        outer.args(["--bounding-set", drop, "--inh-caps", drop, "--"]).arg(inner.get_program()).args(inner.get_args());
-        outer.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-        Run::from(outer.output().expect("setpriv runs"))
-    } else {
-        Running::start(inner).finish()
-    };
+    let run = Run::from(heeding_permissions(client.snapshot_command(&at("tree"))).output().expect("the client starts"));
     let id = run.code(3).summary()["id"].as_str().expect("an id").to_owned();
     let run = dump_into(&client, &[&id], &at("a.tar")).code(3);
     for path in ["/secret: could not be read", "/closed: could not be read"] {

@@ -14,8 +14,8 @@ use std::{
 use support::{
     compare::{assert_same, differences},
     oddities,
-    place::{SmallDisk, is_root, scratch},
-    processes::{Server, count},
+    place::{SmallDisk, scratch},
+    processes::{Run, Server, count, heeding_permissions},
     tree::{random_bytes, write},
 };
 
@@ -158,37 +158,14 @@ fn a_mount_point_comes_back_with_what_is_mounted_there() {
 /// A directory without read permission is named, the backup says that it is incomplete, and the rest comes back.
 #[test]
 fn what_could_not_be_read_is_named_and_the_rest_comes_back() {
-    if is_root() && std::process::Command::new("setpriv").arg("--version").output().is_err() {
-        println!("skipped: root reads everything, and setpriv is not here");
-        return;
-    }
     let (server, scratch) = (Server::new(), scratch());
     let tree = scratch.path().join("tree");
     write(tree.join("readable"), "yes");
     write(tree.join("secret/inside"), "no");
     let client = server.client();
     fs::set_permissions(tree.join("secret"), Permissions::from_mode(0o000)).expect("a mode");
-    let run = if is_root() {
-        // The capabilities that let root read everything are dropped, the user id stays.
-        let inner = client.command([std::ffi::OsStr::new("--json"), "snapshot".as_ref(), tree.as_os_str()]);
-        let mut outer = std::process::Command::new("setpriv");
-        outer.args([
-            "--bounding-set",
-            "-dac_override,-dac_read_search",
-            "--inh-caps",
-            "-dac_override,-dac_read_search",
-        ]);
-        outer.arg("--").arg(inner.get_program()).args(inner.get_args());
-        for (key, value) in inner.get_envs() {
-            match value {
-                Some(value) => outer.env(key, value),
-                None => outer.env_remove(key),
-            };
-        }
-        support::processes::Run::from(outer.output().expect("setpriv runs"))
-    } else {
-        client.snapshot(&tree)
-    };
+    let run = heeding_permissions(client.snapshot_command(&tree)).output().expect("the client starts");
+    let run = Run::from(run);
     let run = run.code(3);
     assert!(run.stderr.contains("secret"), "{}", run.stderr);
     let summary = run.summary();

@@ -459,3 +459,22 @@ impl Run {
 pub fn count(summary: &Value, field: &str) -> u64 {
     summary[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {summary}"))
 }
+
+/// The same command for a process that permissions count for: root keeps its user id and loses the capabilities that let it
+/// read everything (by `setpriv`, which `make test` installs); for everybody else it is the same.
+pub fn heeding_permissions(inner: Command) -> Command {
+    if !super::place::is_root() {
+        return inner;
+    }
+    let drop = "-dac_override,-dac_read_search";
+    let mut outer = Command::new("setpriv");
+    outer.args(["--bounding-set", drop, "--inh-caps", drop, "--"]).arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer.stdin(Stdio::null());
+    outer
+}
