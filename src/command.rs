@@ -4,6 +4,7 @@
 //! does; negative: at least so many), its group, whether it writes, the shape of its arguments, how they are written, and
 //! what it does. Commands of the same shape share how they are parsed and how they travel.
 
+pub mod pattern;
 pub mod reply;
 pub mod shape;
 
