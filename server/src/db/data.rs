@@ -60,7 +60,7 @@ struct Stored {
 impl Stored {
     fn read(index: &Index, spot: &Spot) -> Result<Option<Self>, IndexError> {
         let value = index.get(Family::Data, &keys::data(&spot.database, spot.key.as_bytes()))?;
-        value.map(|value| Self::decode(value)).transpose().map_err(IndexError::value("a key of a database"))
+        value.map(Self::decode).transpose().map_err(IndexError::value("a key of a database"))
     }
 
     fn decode(value: Vec<u8>) -> Result<Self, DecodeError> {
@@ -349,5 +349,97 @@ impl Overlay {
             return self.keys(index, database, &format!("{last}\0"));
         }
         Ok(page.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Model = BTreeMap<Bytes, Bytes>;
+
+    fn effect(change: Change) -> Effect {
+        Effect { spot: Spot { database: "d".into(), key: "k".into() }, change }
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
+        let element = || prop::collection::vec(0u8..4, 0..3).prop_map(Bytes::from);
+        let change = prop_oneof![
+            6 => (element(), 0usize..3000).prop_map(|(e, len)| Change::Put(DataType::Hash, e, vec![7; len].into())),
+            3 => element().prop_map(Change::Remove),
+            1 => Just(Change::Drop),
+        ];
+        prop::collection::vec(change, 1..40)
+    }
+
+    fn follow(model: &mut Model, change: &Change) {
+        match change {
+            Change::Put(_, element, value) => drop(model.insert(element.clone(), value.clone())),
+            Change::Remove(element) => drop(model.remove(element)),
+            Change::Drop => model.clear(),
+        }
+    }
+
+    fn check(index: &Index, overlay: &Overlay, model: &Model, among: &Among, max: usize) {
+        let spot = effect(Change::Drop).spot;
+        let mut wanted: Vec<Element> =
+            model.iter().filter(|(e, _)| among.holds(e)).map(|(e, v)| (e.clone(), v.clone())).collect();
+        if among.is_backward {
+            wanted.reverse();
+        }
+        wanted.truncate(max);
+        assert_eq!(overlay.elements(index, &spot, among, max).unwrap(), wanted);
+        let count = overlay.kind(index, &spot).unwrap().map_or(0, |(_, count)| count);
+        assert_eq!(count, model.len() as u64);
+        assert_eq!(overlay.len(index, "d").unwrap(), u64::from(!model.is_empty()));
+    }
+
+    fn write(index: &Index, changes: &[Change]) {
+        let mut overlay = Overlay::default();
+        changes.iter().for_each(|change| overlay.apply(index, &effect(change.clone())).unwrap());
+        let mut batch = index.batch();
+        overlay.write(index, &mut batch).unwrap();
+        index.write(batch).unwrap();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        /// Packed, spilled, or not written yet: a key answers the same, whichever part of it is asked for.
+        #[test]
+        fn packed_and_spilled_keys_and_overlays_agree_with_a_model(
+            before in changes(), after in changes(), low in prop::collection::vec(0u8..4, 0..3),
+            high in prop::option::of(prop::collection::vec(0u8..4, 0..3)), is_backward: bool, max in 0usize..9
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let index = Index::open(dir.path()).unwrap();
+            // A neighbour on each side, spilled too, of which nothing may show.
+            for key in ["j", "l"] {
+                let mut overlay = Overlay::default();
+                let spot = Spot { database: "e".into(), key: key.into() };
+                let change = Change::Put(DataType::Hash, Bytes::from_static(b"x"), vec![1; 9000].into());
+                overlay.apply(&index, &Effect { spot, change }).unwrap();
+                let mut batch = index.batch();
+                overlay.write(&index, &mut batch).unwrap();
+                index.write(batch).unwrap();
+            }
+            let among = Among { low: low.into(), high: high.map(Bytes::from), is_backward };
+            let mut model = Model::new();
+            before.iter().for_each(|change| follow(&mut model, change));
+            write(&index, &before);
+            check(&index, &Overlay::default(), &model, &among, max);
+            let mut overlay = Overlay::default();
+            for change in &after {
+                follow(&mut model, change);
+                overlay.apply(&index, &effect(change.clone())).unwrap();
+                check(&index, &overlay, &model, &among, max);
+            }
+            write(&index, &after);
+            check(&index, &Overlay::default(), &model, &among, max);
+            // As after a power cut: what is in the index already is replayed from some point on.
+            write(&index, &after);
+            check(&index, &Overlay::default(), &model, &among, max);
+        }
     }
 }
