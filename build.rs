@@ -6,8 +6,13 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files =
-        ["datadb/v1/repository.proto", "datadb/v1/upload.proto", "datadb/v1/browse.proto", "datadb/v1/store.proto"];
+    let files = [
+        "datadb/v1/repository.proto",
+        "datadb/v1/upload.proto",
+        "datadb/v1/browse.proto",
+        "datadb/v1/store.proto",
+        "datadb/v1/database.proto",
+    ];
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true);
     for file in files {

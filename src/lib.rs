@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod chunking;
 pub mod clock;
 pub mod codec;
+pub mod command;
 pub mod error;
 pub mod failpoint;
 pub mod glob;

@@ -107,3 +107,33 @@ pub const SAMPLE_BLOBS_MAX: usize = 1 << 18;
 
 /// Bundles that statistics read to learn what blobs take as they are stored: some 200 MiB, a second of a disk.
 pub const SAMPLE_BUNDLES_MAX: usize = 512;
+
+/// A key of the database: twice the longest name of a file, and every index key stays small.
+pub const KEY_BYTES_MAX: usize = 4 << 10;
+
+/// A value: larger ones belong in blobs, and eight make a transaction.
+pub const VALUE_BYTES_MAX: usize = 512 << 10;
+
+/// A member of a set or a field of a hash: it is part of a key of the index.
+pub const MEMBER_BYTES_MAX: usize = 64 << 10;
+
+/// The name of a database or of a transaction.
+pub const DATABASE_BYTES_MAX: usize = 64;
+
+/// Commands of one transaction in memory and in the log: a record holds several.
+pub const TRANSACTION_BYTES_MAX: usize = 4 << 20;
+
+/// Elements in one reply; who wants more goes page by page.
+pub const REPLY_ELEMENTS_MAX: usize = 1 << 16;
+
+/// Bytes of elements in one reply: with what frames them they fit a message.
+pub const REPLY_BYTES_MAX: usize = 6 << 20;
+
+/// Elements of a key that are kept together in one value of the index.
+pub const PACKED_ELEMENTS_MAX: usize = 128;
+
+/// Bytes of them.
+pub const PACKED_BYTES_MAX: usize = 4 << 10;
+
+/// Commands of one stream that are carried out together, and that may be under way.
+pub const PIPELINE_COMMANDS_MAX: usize = 256;

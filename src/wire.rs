@@ -1,5 +1,7 @@
 //! Between the API's messages and the domain: checked conversions, packed ids, and the one table of errors and statuses.
 
+mod database;
+
 use bytes::Bytes;
 use tonic::{Code, Status, metadata::MetadataValue};
 

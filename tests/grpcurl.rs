@@ -34,7 +34,9 @@ fn grpcurl_finds_its_way_by_reflection() {
     write(scratch.path().join("tree/file"), "x");
     server.client().on_host("alpha").backup(&scratch.path().join("tree"));
     let services = ask(&grpcurl, &server, &[], &["list"]).ok().text();
-    for service in ["datadb.v1.Repository", "datadb.v1.Upload", "datadb.v1.Browse", "grpc.health.v1.Health"] {
+    for service in
+        ["datadb.v1.Repository", "datadb.v1.Upload", "datadb.v1.Browse", "datadb.v1.Database", "grpc.health.v1.Health"]
+    {
         assert!(services.lines().any(|line| line == service), "{service} is not in\n{services}");
     }
     let described = ask(&grpcurl, &server, &[], &["describe", "datadb.v1.Browse"]).ok().text();
@@ -52,4 +54,24 @@ fn grpcurl_sees_a_healthy_server() {
     let server = Server::new();
     let health = ask(&grpcurl, &server, &[], &["grpc.health.v1.Health/Check"]).ok().text();
     assert!(health.contains("SERVING") && !health.contains("NOT_SERVING"), "{health}");
+}
+
+/// The database shows words, not base64: its values travel as text where they are text.
+#[test]
+fn grpcurl_reads_keys_of_the_database() {
+    let Some(grpcurl) = grpcurl() else { return };
+    let (server, scratch) = (Server::new(), scratch());
+    write(scratch.path().join("tree/file"), "x");
+    server.client().on_host("alpha").backup(&scratch.path().join("tree"));
+    let execute = |command| ask(&grpcurl, &server, &["-d", command], &["datadb.v1.Database/Execute"]).ok().text();
+    let listed = execute(r#"{"smembers":{"key":"snapshots"}}"#);
+    let member = listed.lines().find_map(|line| line.trim().strip_prefix("\"text\": \"")).expect("a member as text");
+    let member = member.trim_end_matches('"');
+    assert!(member.len() == 40 && member.bytes().all(|byte| byte.is_ascii_hexdigit()), "{listed}");
+    let newest = execute(&format!(r#"{{"llast":{{"key":"{member}"}}}}"#));
+    assert!(newest.contains("backup:"), "{newest}");
+    let set = execute(r#"{"hset":{"key":"h","pairs":[{"field":{"text":"a"},"value":{"text":"one"}}]}}"#);
+    assert!(set.contains("\"integer\": \"1\""), "{set}");
+    let refused = execute(r#"{"hset":{"key":"snapshots","pairs":[{"field":{"text":"a"}}]}}"#);
+    assert!(refused.contains("\"ERR\""), "{refused}");
 }

@@ -2,6 +2,7 @@
 //! domain's own, every trouble a [`Fault`].
 
 mod browse;
+pub mod database;
 mod throttle;
 mod upload;
 mod versions;

@@ -7,7 +7,7 @@ use datadb::{
     object::{ObjectRef, set_members},
 };
 
-use super::{Batch, Family, Index, IndexError, keys};
+use super::{Batch, Family, Index, IndexError, data::Overlay, keys};
 use crate::{
     log::{
         Logged, Position,
@@ -119,6 +119,7 @@ impl Index {
         let mut batch = self.batch();
         // Snapshots that begin here; several backups of one may stand in one record.
         let mut names = Vec::new();
+        let mut data = Overlay::default();
         for (place, entry) in (0..).zip(&logged.record.entries) {
             match entry {
                 Body::Genesis(genesis) => {
@@ -143,8 +144,14 @@ impl Index {
                 }
                 // Which copies are bad is said by their entries; a rebuild reads these records before the packs.
                 Body::Bad(_) => {}
+                Body::Commands(effects) => {
+                    for effect in effects {
+                        data.apply(self, effect)?;
+                    }
+                }
             }
         }
+        data.write(self, &mut batch)?;
         names.sort();
         names.dedup();
         totals.snapshots += names.len() as u64;

@@ -16,6 +16,9 @@
 //! | backups | `n` host NUL path | snapshot key |
 //! | backups | `t` time (8) sequence (8) place in the record (4) | backup key; equal times in the order of commits |
 //! | backups | `k` token (16) | backup key |
+//! | data | `k` database NUL key | type, form, count, and of a packed one its elements, see `db::data` |
+//! | data | `e` database NUL length of the key (2) key, element | value, of what is not packed |
+//! | data | `n` database | number of keys (varint) |
 //! | blobs, log | blob id (20) | place, length, digest, see `store::blobsfile::entry` |
 
 use datadb::{BackupKey, HostName, SnapshotKey, TreePath, backup::BackupTime};
@@ -83,6 +86,32 @@ pub fn by_time(time: BackupTime, sequence: u64, place: u32) -> Vec<u8> {
 /// A backup by the token of its commit.
 pub fn token(token: &[u8; 16]) -> Vec<u8> {
     join(b'k', &[token])
+}
+
+/// What a database's key holds.
+pub fn data(database: &str, key: &[u8]) -> Vec<u8> {
+    join(b'k', &[database.as_bytes(), &[0], key])
+}
+
+/// The end of a database's keys.
+pub fn data_end(database: &str) -> Vec<u8> {
+    join(b'k', &[database.as_bytes(), &[1]])
+}
+
+/// The part of a `data` key that is the user's.
+pub fn data_key<'a>(database: &str, key: &'a [u8]) -> &'a [u8] {
+    key.get(database.len() + 2..).unwrap_or_default()
+}
+
+/// An element of a database's key; without the element, what all of the key's begin with. A key is shorter than 64 KiB.
+pub fn element(database: &str, key: &str, element: &[u8]) -> Vec<u8> {
+    let len = (key.len() as u16).to_be_bytes();
+    join(b'e', &[database.as_bytes(), &[0], &len, key.as_bytes(), element])
+}
+
+/// How many keys a database has.
+pub fn data_count(database: &str) -> Vec<u8> {
+    join(b'n', &[database.as_bytes()])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! up to the same write, and the next start replays it.
 
 pub mod apply;
+pub mod data;
 pub mod keys;
 
 use std::{
@@ -79,6 +80,8 @@ pub enum Family {
     Metas,
     /// Backups, snapshots and their orders.
     Backups,
+    /// Strings, hashes, sets and lists of users.
+    Data,
     /// Places of blobs in the blob store's leaf.
     Blobs,
     /// Places of log records in the log's leaf.
@@ -86,7 +89,7 @@ pub enum Family {
 }
 
 impl Family {
-    const ALL: [Self; 6] = [Self::State, Self::Objects, Self::Metas, Self::Backups, Self::Blobs, Self::Log];
+    const ALL: [Self; 7] = [Self::State, Self::Objects, Self::Metas, Self::Backups, Self::Data, Self::Blobs, Self::Log];
 
     const fn name(self) -> &'static str {
         match self {
@@ -94,6 +97,7 @@ impl Family {
             Self::Objects => "objects",
             Self::Metas => "metas",
             Self::Backups => "backups",
+            Self::Data => "data",
             Self::Blobs => "blobs",
             Self::Log => "log",
         }
@@ -243,6 +247,11 @@ impl Batch<'_> {
         self.batch.delete_cf(self.index.family(family), key);
     }
 
+    /// Removes all keys with `from <= key < end`.
+    pub fn delete_range(&mut self, family: Family, from: &[u8], end: &[u8]) {
+        self.batch.delete_range_cf(self.index.family(family), from, end);
+    }
+
     /// Whether it has reached the size at which it should be written.
     pub fn is_full(&self) -> bool {
         self.batch.size_in_bytes() >= BATCH_BYTES_MAX
@@ -263,7 +272,7 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_block_based_table_factory(&table);
     // Hashes don't compress; objects and backups are text and numbers.
     options.set_compression_type(match family {
-        Family::Objects | Family::Backups => DBCompressionType::Lz4,
+        Family::Objects | Family::Backups | Family::Data => DBCompressionType::Lz4,
         _ => DBCompressionType::None,
     });
     options

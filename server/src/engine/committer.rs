@@ -11,16 +11,22 @@ use std::{
     time::Duration,
 };
 
-use datadb::{Backup, BackupKey, BlobId, Kind, ObjectKey, backup::BackupTime};
+use datadb::{
+    Backup, BackupKey, BlobId, Kind, ObjectKey,
+    backup::BackupTime,
+    command::{Call, Reply},
+    limits,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     EngineError,
     clock::Clock,
+    database::{Cursors, evaluate},
     pending::{Part, Pending},
 };
 use crate::{
-    db::{Family, Index, SharedIndex, keys},
+    db::{Family, Index, SharedIndex, data::Overlay, keys},
     log::{
         Log, Logged,
         record::{BadCopy, Body},
@@ -53,7 +59,19 @@ enum Work {
     Part(u64, Arc<Part>),
     Backup(u64, Box<Draft>),
     Bad(Vec<BadCopy>),
+    Commands(Vec<Call>),
     Flush,
+}
+
+impl Work {
+    /// Roughly the bytes of its record.
+    fn size_hint(&self) -> usize {
+        match self {
+            Self::Part(_, part) => part.bytes,
+            Self::Commands(calls) => calls.iter().map(|call| call.command.size_hint()).sum(),
+            Self::Backup(..) | Self::Bad(_) | Self::Flush => 0,
+        }
+    }
 }
 
 /// What the committer answers.
@@ -62,6 +80,7 @@ enum Done {
     Logged,
     Backup(Box<Backup>),
     Durable(Vec<Durable>),
+    Replies(Vec<Reply>),
 }
 
 #[derive(Debug)]
@@ -85,9 +104,10 @@ impl Committer {
         blobs: SharedStore,
         pending: Arc<Pending>,
         clock: Arc<dyn Clock>,
+        cursors: Arc<Cursors>,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
-        let task = Task { log, index, blobs, pending, clock, unapplied: Vec::new(), is_index_behind: false };
+        let task = Task { log, index, blobs, pending, clock, cursors, unapplied: Vec::new(), is_index_behind: false };
         let task = tokio::spawn(task.run(queue));
         Self { requests: Some(requests).into(), task: Some(task).into() }
     }
@@ -108,7 +128,7 @@ impl Committer {
     pub async fn backup(&self, epoch: u64, draft: Draft) -> Result<Backup, EngineError> {
         match self.ask(Work::Backup(epoch, Box::new(draft))).await? {
             Done::Backup(backup) => Ok(*backup),
-            Done::Logged | Done::Durable(_) => Err(EngineError::Stopping),
+            Done::Logged | Done::Durable(_) | Done::Replies(_) => Err(EngineError::Stopping),
         }
     }
 
@@ -121,7 +141,15 @@ impl Committer {
     pub async fn flush(&self) -> Result<Vec<Durable>, EngineError> {
         match self.ask(Work::Flush).await? {
             Done::Durable(durable) => Ok(durable),
-            Done::Logged | Done::Backup(_) => Err(EngineError::Stopping),
+            Done::Logged | Done::Backup(_) | Done::Replies(_) => Err(EngineError::Stopping),
+        }
+    }
+
+    /// Carries out commands, after all that came before; what they change is one entry of the log.
+    pub async fn commands(&self, calls: Vec<Call>) -> Result<Vec<Reply>, EngineError> {
+        match self.ask(Work::Commands(calls)).await? {
+            Done::Replies(replies) => Ok(replies),
+            Done::Logged | Done::Backup(_) | Done::Durable(_) => Err(EngineError::Stopping),
         }
     }
 
@@ -146,6 +174,8 @@ enum Plan {
     Write,
     /// The backup exists already.
     Done(Backup),
+    /// What the commands changed is written, if they changed anything.
+    Commands(Vec<Reply>, bool),
     /// Nothing to write; the flush before was all.
     Flushed(Vec<Durable>),
     /// It is refused.
@@ -158,6 +188,7 @@ struct Task {
     blobs: SharedStore,
     pending: Arc<Pending>,
     clock: Arc<dyn Clock>,
+    cursors: Arc<Cursors>,
     /// Records that are durable but could not be applied to the index.
     unapplied: Vec<Logged>,
     /// Whether a power cut would take records from the index, which are in the log.
@@ -167,10 +198,13 @@ struct Task {
 impl Task {
     async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         while let Some(first) = self.next(&mut queue).await {
+            let mut bytes = first.work.size_hint();
             let mut group = vec![first];
             while group.len() < GROUP_MAX
+                && bytes < limits::LOG_PART_BYTES
                 && let Ok(next) = queue.try_recv()
             {
+                bytes += next.work.size_hint();
                 group.push(next);
             }
             self.commit(group).await;
@@ -205,7 +239,8 @@ impl Task {
         let epoch = self.pending.epoch();
         let index = self.index.clone();
         let known = durable.clone();
-        let (planned, bodies) = blocking(move || plan(&index, group, epoch, now, &known)).await;
+        let cursors = self.cursors.clone();
+        let (planned, bodies) = blocking(move || plan(&index, group, epoch, now, &known, &cursors)).await;
         if bodies.is_empty() {
             return planned.into_iter().for_each(|planned| planned.answer(&mut std::iter::empty()));
         }
@@ -286,6 +321,12 @@ impl Planned {
                 Some(Body::Backup(backup)) => Done::Backup(backup),
                 _ => Done::Logged,
             }),
+            Plan::Commands(replies, is_logged) => {
+                if is_logged {
+                    drop(logged.next());
+                }
+                Ok(Done::Replies(replies))
+            }
             Plan::Done(backup) => Ok(Done::Backup(Box::new(backup))),
             Plan::Flushed(durable) => Ok(Done::Durable(durable)),
             Plan::Refuse(error) => Err(error),
@@ -297,9 +338,18 @@ impl Planned {
 
 /// Decides for each request what record it needs, in order; times are given here, so that no two backups of a snapshot
 /// share a second.
-fn plan(index: &Index, group: Vec<Request>, epoch: u64, now: i64, durable: &[Durable]) -> (Vec<Planned>, Vec<Body>) {
+fn plan(
+    index: &Index,
+    group: Vec<Request>,
+    epoch: u64,
+    now: i64,
+    durable: &[Durable],
+    cursors: &Cursors,
+) -> (Vec<Planned>, Vec<Body>) {
     let mut bodies = Vec::new();
     let mut earlier = Earlier::default();
+    // What the index will show when the group is applied; after a failure nobody knows.
+    let mut overlay = Some(Overlay::default());
     let planned = group
         .into_iter()
         .map(|request| {
@@ -314,6 +364,20 @@ fn plan(index: &Index, group: Vec<Request>, epoch: u64, now: i64, durable: &[Dur
                     bodies.push(Body::Objects(part.objects.clone()));
                     Plan::Write
                 }
+                Work::Commands(calls) => match overlay.take() {
+                    None => {
+                        Plan::Refuse(EngineError::refused(Kind::Unavailable, "a command before it failed: try again"))
+                    }
+                    Some(mut before) => match evaluate::all(index, &mut before, cursors, now, calls) {
+                        Ok((replies, effects)) => {
+                            overlay = Some(before);
+                            let is_logged = !effects.is_empty();
+                            bodies.extend(is_logged.then_some(Body::Commands(effects)));
+                            Plan::Commands(replies, is_logged)
+                        }
+                        Err(error) => Plan::Refuse(error),
+                    },
+                },
                 Work::Bad(copies) => {
                     bodies.push(Body::Bad(copies.clone()));
                     Plan::Write

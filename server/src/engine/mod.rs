@@ -9,6 +9,7 @@ pub mod clock;
 pub mod commit;
 pub mod committer;
 pub mod data_dir;
+pub mod database;
 pub mod download;
 pub mod error;
 pub mod file;
@@ -56,6 +57,7 @@ struct Inner {
     pending: Arc<Pending>,
     sessions: Sessions,
     committer: Committer,
+    database: database::Database,
     cache: PlainCache,
     is_flushing: std::sync::atomic::AtomicBool,
     /// Why nothing may be written, if so.

@@ -14,6 +14,7 @@ use super::{
     clock::Clock,
     committer::Committer,
     data_dir::{BLOBS_LEAF, LOG_LEAF, remove, replace},
+    database::Database,
     download::PlainCache,
     pending::Pending,
     session::Sessions,
@@ -168,12 +169,14 @@ impl Engine {
         remove(&dir.root.join("index.old"))?;
         let Stores { index, blobs, log, position, read_only, found } = stores;
         let pending = Arc::new(Pending::default());
+        let database = Database::default();
         let committer = Committer::start(
             Log::new(log.clone(), position),
             index.clone(),
             blobs.clone(),
             pending.clone(),
             clock.clone(),
+            database.cursors().clone(),
         );
         let inner = Inner {
             genesis,
@@ -183,6 +186,7 @@ impl Engine {
             pending,
             sessions: Sessions::default(),
             committer,
+            database,
             cache: PlainCache::default(),
             is_flushing: false.into(),
             read_only,

@@ -3,6 +3,7 @@
 //! Each record is one blob in a store like that of the blobs. Sequence numbers have no gaps, and each record names the
 //! digest of the one before it, so that a lost, a foreign or a swapped record is found.
 
+pub mod effect;
 pub mod record;
 
 use bytes::Bytes;

@@ -7,8 +7,8 @@
 //! record, and the next one is written when it is durable: so at most the last record can be torn. Kinds and bodies:
 //! 1 genesis: `repository id (16) · format version · chunker minimum, average, maximum · chunker seed (8) · link secret
 //! (32)`; 2 objects: `count · each encoding behind its length`, children first; 3 backup: see [`datadb::Backup::encode`];
-//! 4 bad copies: `count · per copy the leaf's name, pack and offset of its record`. Reserved: 5 delete, 6 checkpoint,
-//! 7 commands. A reader stops at a version or kind that it doesn't know, and says so.
+//! 4 bad copies: `count · per copy the leaf's name, pack and offset of its record`; 7 commands, those of one transaction:
+//! `count · effects`, see `log::effect`. Reserved: 5 delete, 6 checkpoint. A reader stops at a version or kind that it doesn't know, and says so.
 
 use bytes::Bytes;
 use datadb::{
@@ -18,6 +18,7 @@ use datadb::{
     limits,
 };
 
+use super::effect::Effect;
 use crate::store::{Cursor, Durable};
 
 const VERSION: u8 = 1;
@@ -25,6 +26,7 @@ const KIND_GENESIS: u8 = 1;
 const KIND_OBJECTS: u8 = 2;
 const KIND_BACKUP: u8 = 3;
 const KIND_BAD: u8 = 4;
+const KIND_COMMANDS: u8 = 7;
 
 /// The longest name of a leaf within its stack.
 const LEAF_BYTES_MAX: usize = 255;
@@ -55,6 +57,8 @@ pub enum Body {
     Backup(Box<Backup>),
     /// These copies failed verification and count as missing.
     Bad(Vec<BadCopy>),
+    /// A transaction has changed this, in order.
+    Commands(Vec<Effect>),
 }
 
 /// What a repository keeps for ever.
@@ -154,6 +158,7 @@ impl Body {
             Self::Objects(objects) => objects.iter().map(|object| object.len() + 4).sum(),
             Self::Backup(backup) => 256 + backup.path.as_bytes().len() + backup.tags.len() * 64,
             Self::Bad(copies) => copies.len() * 64,
+            Self::Commands(effects) => 8 + effects.iter().map(Effect::size_hint).sum::<usize>(),
             Self::Genesis(_) => 128,
         }
     }
@@ -172,6 +177,10 @@ impl Body {
                 w.u8(KIND_BAD).varint(copies.len() as u64);
                 copies.iter().for_each(|copy| write_place(w, &copy.leaf, copy.cursor));
             }
+            Self::Commands(effects) => {
+                w.u8(KIND_COMMANDS).varint(effects.len() as u64);
+                effects.iter().for_each(|effect| effect.encode(w));
+            }
         }
     }
 
@@ -189,6 +198,10 @@ impl Body {
                 let copy = |_| read_place(r).map(|(leaf, cursor)| BadCopy { leaf, cursor });
                 Self::Bad((0..count).map(copy).collect::<Result<_, _>>()?)
             }
+            KIND_COMMANDS => {
+                let count = r.count("effects", 3)?;
+                Self::Commands((0..count).map(|_| Effect::decode(r)).collect::<Result<_, _>>()?)
+            }
             other => return Err(DecodeError::Unknown { field: "log entry kind", value: u64::from(other) }),
         })
     }
@@ -197,13 +210,24 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::effect::{Change, DataType, Spot};
     use proptest::prelude::*;
 
     fn bodies() -> impl Strategy<Value = Body> {
         let cursor = (any::<u64>(), any::<u64>()).prop_map(|(pack, offset)| Cursor { pack, offset });
         let copy = ("[a-z]{1,9}", cursor).prop_map(|(leaf, cursor)| BadCopy { leaf, cursor });
         let object = prop::collection::vec(any::<u8>(), 1..50).prop_map(Bytes::from);
+        let bytes = || prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from);
+        let change = prop_oneof![
+            (1u8..5, bytes(), bytes())
+                .prop_map(|(kind, element, value)| { Change::Put(DataType::try_from(kind).unwrap(), element, value) }),
+            bytes().prop_map(Change::Remove),
+            Just(Change::Drop),
+        ];
+        let effect = ("[a-z]{1,9}", ".{0,9}", change)
+            .prop_map(|(database, key, change)| Effect { spot: Spot { database, key }, change });
         prop_oneof![
+            prop::collection::vec(effect, 0..5).prop_map(Body::Commands),
             prop::collection::vec(object, 0..5).prop_map(Body::Objects),
             prop::collection::vec(copy, 0..5).prop_map(Body::Bad),
             any::<([u8; 16], u64, [u8; 32])>().prop_map(|(repository, seed, link_secret)| {

@@ -1,6 +1,7 @@
 //! The gRPC services: decode, call the engine, encode. One service a file; nothing here decides anything.
 
 mod browse;
+mod database;
 mod repository;
 mod store;
 mod upload;
@@ -52,10 +53,12 @@ pub async fn router(engine: Engine) -> Result<Router, tonic_reflection::server::
     let repository = api::repository_server::RepositoryServer::new(repository::Service(engine.clone()));
     let upload = api::upload_server::UploadServer::new(upload::Service(engine.clone()));
     let browse = api::browse_server::BrowseServer::new(browse::Service(engine.clone()));
+    let database = api::database_server::DatabaseServer::new(database::Service(engine.clone()));
     let store = api::store_server::StoreServer::new(store::Service(engine));
     reporter.set_serving::<api::repository_server::RepositoryServer<repository::Service>>().await;
     reporter.set_serving::<api::upload_server::UploadServer<upload::Service>>().await;
     reporter.set_serving::<api::browse_server::BrowseServer<browse::Service>>().await;
+    reporter.set_serving::<api::database_server::DatabaseServer<database::Service>>().await;
     reporter.set_serving::<api::store_server::StoreServer<store::Service>>().await;
     let max = limits::MESSAGE_BYTES_MAX;
     Ok(tonic::transport::Server::builder()
@@ -70,5 +73,6 @@ pub async fn router(engine: Engine) -> Result<Router, tonic_reflection::server::
         .add_service(repository.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(upload.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(browse.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(database.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(store.max_decoding_message_size(max).max_encoding_message_size(max)))
 }

@@ -1,0 +1,55 @@
+//! The database: one command at a time, or a stream of them.
+
+use datadb::{
+    Fault, api,
+    api::database_client::DatabaseClient,
+    command::{Call, Reply},
+    limits,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Connection, Wire, fault};
+
+/// Sends commands of a stream. Dropping it ends the stream after their replies.
+#[derive(Clone, Debug)]
+pub struct Commands(mpsc::Sender<api::Command>);
+
+impl Commands {
+    /// Sends a command; waits while [`limits::PIPELINE_COMMANDS_MAX`] are under way.
+    pub async fn send(&self, call: &Call) -> Result<(), Fault> {
+        let gone = |_| Fault::new(datadb::Kind::Unavailable, "the connection to the server broke");
+        self.0.send(call.into()).await.map_err(gone)
+    }
+}
+
+/// Replies of a stream, in the order of its commands.
+#[derive(Debug)]
+pub struct Replies(tonic::Streaming<api::Reply>);
+
+impl Replies {
+    /// The next reply; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Reply>, Fault> {
+        Ok(self.0.message().await.map_err(fault)?.map(Reply::from))
+    }
+}
+
+impl Connection {
+    /// Carries out a command. Its own error is a reply.
+    pub async fn execute(&self, call: &Call) -> Result<Reply, Fault> {
+        Ok(self.database().execute(api::Command::from(call)).await.map_err(fault)?.into_inner().into())
+    }
+
+    /// Opens a stream of commands.
+    pub async fn pipeline(&self) -> Result<(Commands, Replies), Fault> {
+        let (commands, stream) = mpsc::channel(limits::PIPELINE_COMMANDS_MAX);
+        let replies = self.database().pipeline(ReceiverStream::new(stream)).await.map_err(fault)?.into_inner();
+        Ok((Commands(commands), Replies(replies)))
+    }
+
+    fn database(&self) -> DatabaseClient<Wire> {
+        DatabaseClient::new(self.wire.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+}

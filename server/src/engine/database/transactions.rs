@@ -1,0 +1,139 @@
+//! Transactions of several commands by id: each reads its own writes, nobody else sees them before the commit, and the
+//! commit carries all of them out again, as one, on what is there then.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use datadb::{
+    command::{Access, Call, Command, Refusal, Reply},
+    limits,
+};
+
+use super::{Stop, evaluate};
+use crate::{
+    db::data::Overlay,
+    engine::{Engine, EngineError},
+};
+
+/// Transactions that may be open.
+const OPEN_MAX: usize = 64;
+
+/// A transaction.
+#[derive(Debug, Default)]
+struct Open {
+    calls: Vec<Call>,
+    bytes: usize,
+    overlay: Overlay,
+    is_ended: bool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    open: Arc<Mutex<Open>>,
+    /// Unix seconds.
+    used: i64,
+}
+
+/// Those that are open, by id. One that nobody has used for a lease is forgotten.
+#[derive(Debug, Default)]
+pub struct Transactions(Mutex<HashMap<String, Slot>>);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unknown(id: &str) -> Refusal {
+    if id.is_empty() {
+        return Refusal::err("no transaction is open: begin one with TXINIT");
+    }
+    Refusal::err(format!("there is no transaction {id}: it has ended or expired"))
+}
+
+impl Transactions {
+    fn alive(&self, now: i64) -> MutexGuard<'_, HashMap<String, Slot>> {
+        let mut slots = locked(&self.0);
+        slots.retain(|_, slot| now.saturating_sub(slot.used) <= i64::from(limits::LEASE_SECONDS));
+        slots
+    }
+
+    fn find(&self, id: &str, now: i64) -> Result<Arc<Mutex<Open>>, Refusal> {
+        let mut slots = self.alive(now);
+        let slot = slots.get_mut(id).ok_or_else(|| unknown(id))?;
+        slot.used = now;
+        Ok(slot.open.clone())
+    }
+
+    fn take(&self, id: &str, now: i64) -> Result<Open, Refusal> {
+        let slot = self.alive(now).remove(id).ok_or_else(|| unknown(id))?;
+        let mut open = locked(&slot.open);
+        let taken = std::mem::take(&mut *open);
+        open.is_ended = true;
+        Ok(taken)
+    }
+}
+
+impl Engine {
+    /// Begins a transaction, or joins one.
+    pub(super) fn begin(&self, id: &str) -> Result<Reply, Stop> {
+        if id.len() > limits::DATABASE_BYTES_MAX {
+            return Err(Refusal::err(format!("the id has more than {} bytes", limits::DATABASE_BYTES_MAX)).into());
+        }
+        let id = if id.is_empty() {
+            let random: [u8; 16] = crate::engine::open::random().map_err(|error| Refusal::err(error.to_string()))?;
+            random.iter().map(|byte| format!("{byte:02x}")).collect()
+        } else {
+            id.to_owned()
+        };
+        let now = self.now();
+        let mut slots = self.inner.database.transactions.alive(now);
+        if slots.len() >= OPEN_MAX && !slots.contains_key(&id) {
+            return Err(Refusal::err(format!("{OPEN_MAX} transactions are open: commit or discard one")).into());
+        }
+        let slot = slots.entry(id.clone()).or_insert_with(|| Slot { open: Arc::default(), used: now });
+        slot.used = now;
+        Ok(Reply::Value(id.into()))
+    }
+
+    pub(super) fn discard(&self, id: &str) -> Result<Reply, Stop> {
+        self.inner.database.transactions.take(id, self.now())?;
+        Ok(Reply::ok())
+    }
+
+    pub(super) async fn commit_transaction(&self, id: &str) -> Result<Reply, Stop> {
+        self.check_writable()?;
+        let open = self.inner.database.transactions.take(id, self.now())?;
+        if !open.calls.is_empty() {
+            self.inner.committer.commands(vec![Command::Batch(open.calls).into()]).await?;
+        }
+        Ok(Reply::ok())
+    }
+
+    /// Carries out a command on what the transaction sees.
+    pub(super) async fn in_transaction(&self, call: Call) -> Result<Reply, Stop> {
+        let now = self.now();
+        let open = self.inner.database.transactions.find(&call.transaction, now)?;
+        let cursors = self.inner.database.cursors().clone();
+        let reply = self.with_index(move |index| {
+            let mut open = locked(&open);
+            if open.is_ended {
+                return Ok(Reply::Error(unknown(&call.transaction)));
+            }
+            let bytes = open.bytes + call.command.size_hint();
+            let is_write = call.command.class().1 == Access::Write;
+            if is_write && bytes > limits::TRANSACTION_BYTES_MAX {
+                let max = limits::TRANSACTION_BYTES_MAX;
+                return Ok(Reply::Error(Refusal::err(format!("a transaction has at most {max} bytes"))));
+            }
+            let calls = [Call { transaction: String::new(), ..call }];
+            let (mut replies, _) = evaluate::all(index, &mut open.overlay, &cursors, now, &calls)?;
+            if is_write {
+                open.bytes = bytes;
+                open.calls.extend(calls);
+            }
+            replies.pop().ok_or(EngineError::Stopping)
+        });
+        Ok(reply.await?)
+    }
+}

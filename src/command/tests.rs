@@ -1,0 +1,48 @@
+use super::*;
+
+fn parse(line: &str) -> Result<Command, Refusal> {
+    let words: Vec<Bytes> = line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
+    Command::parse(&words)
+}
+
+fn refused(line: &str) -> String {
+    parse(line).unwrap_err().to_string()
+}
+
+#[test]
+fn refusals_are_worded_as_redis_words_them() {
+    assert_eq!(refused("get"), "ERR wrong number of arguments for 'get' command");
+    assert_eq!(refused("HSET k f"), "ERR wrong number of arguments for 'hset' command");
+    assert_eq!(refused("hset k f v g"), "ERR wrong number of arguments for 'hset' command");
+    assert_eq!(refused("foo a b"), "ERR unknown command 'foo', with args beginning with: 'a' 'b' ");
+    assert_eq!(refused("scan x"), "ERR invalid cursor");
+    assert_eq!(refused("scan 0 count 0"), "ERR syntax error");
+    assert_eq!(refused("scan 0 count"), "ERR syntax error");
+    assert_eq!(refused("set k v nx xx"), "ERR syntax error");
+    assert_eq!(refused("ladd k x v"), "ERR value is not an integer or out of range");
+    assert_eq!(refused("ladd k 18446744073709551616 v"), "ERR value is not an integer or out of range");
+}
+
+#[test]
+fn a_key_that_is_not_utf8_is_refused_in_words() {
+    let words = [Bytes::from("get"), Bytes::from(&b"\xff"[..])];
+    assert!(Command::parse(&words).unwrap_err().message.contains("UTF-8"));
+}
+
+#[test]
+fn with_index_stands_at_the_end() {
+    let Ok(Command::Lrange(args)) = parse("lrange k 1 9 3 with INDEX") else { panic!("not a slice") };
+    assert_eq!((args.from, args.to, args.limit, args.with_index), (1, 9, 3, true));
+    let Ok(Command::Liter(args)) = parse("LITER k") else { panic!("not a list") };
+    assert!(!args.with_index);
+    assert_eq!(refused("lindex k 1 with"), "ERR syntax error");
+}
+
+#[test]
+fn no_name_stands_twice_in_the_tables() {
+    let mut names: Vec<&str> = TABLE.iter().chain(CONNECTION).map(|spec| spec.name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
