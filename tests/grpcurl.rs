@@ -63,7 +63,7 @@ fn grpcurl_reads_keys_of_the_database() {
     let (server, scratch) = (Server::new(), scratch());
     write(scratch.path().join("tree/file"), "x");
     server.client().on_host("alpha").backup(&scratch.path().join("tree"));
-    let execute = |command| ask(&grpcurl, &server, &["-d", command], &["datadb.v1.Database/Execute"]).ok().text();
+    let execute = |command: &str| ask(&grpcurl, &server, &["-d", command], &["datadb.v1.Database/Execute"]).ok().text();
     let listed = execute(r#"{"smembers":{"key":"snapshots"}}"#);
     let member = listed.lines().find_map(|line| line.trim().strip_prefix("\"text\": \"")).expect("a member as text");
     let member = member.trim_end_matches('"');

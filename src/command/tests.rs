@@ -1,3 +1,7 @@
+//! Refusals in the words of Redis, and the table.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 use super::*;
 
 fn parse(line: &str) -> Result<Command, Refusal> {
