@@ -70,7 +70,7 @@ async fn borders(server: &Server, backup: &str, path: &str) -> Vec<u64> {
     let found = connection.resolve(&spec, &Filter::default(), &path, 0, &jiff::tz::TimeZone::UTC).await;
     let (_, meta) = found.expect("the file");
     let Content::Ref(list) = meta.content else { return vec![0, meta.size] };
-    let mut pages = connection.read_list(&list).await.expect("a list");
+    let mut pages = connection.read_list(&list, 0).await.expect("a list");
     let mut ends = vec![0];
     while let Some(page) = pages.page().await.expect("a page") {
         for chunk in page {

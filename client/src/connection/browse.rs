@@ -134,7 +134,7 @@ impl Connection {
     }
 
     /// Reads a file's list from the chunk that begins at this byte.
-    pub async fn read_list_from(&self, list: &ObjectKey, offset: u64) -> Result<Lists, Fault> {
+    pub async fn read_list(&self, list: &ObjectKey, offset: u64) -> Result<Lists, Fault> {
         let request = api::ReadListRequest { list: Bytes::copy_from_slice(list.as_bytes()), offset };
         Ok(Lists { stream: self.browse().read_list(request).await.map_err(fault)?.into_inner(), end: offset })
     }

@@ -99,7 +99,7 @@ impl Drop for Chunks {
 }
 
 async fn batch(connection: &Connection, list: &ObjectKey, offset: u64) -> Result<Batch, Fault> {
-    let mut pages = connection.read_list_from(list, offset).await?;
+    let mut pages = connection.read_list(list, offset).await?;
     let (mut chunks, mut end) = (Vec::new(), offset);
     while let Some(page) = pages.page().await? {
         end += page.iter().map(|chunk| chunk.len).sum::<u64>();
