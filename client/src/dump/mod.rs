@@ -2,12 +2,12 @@
 //! what those that come next hold, and an `archive`, `tar` or `zip`, is written entry by entry. The same backup gives
 //! the same bytes.
 //!
-//! Every byte is verified before it is written. A file of up to [`WHOLE_BYTES`] is fetched before its header is written;
+//! Every byte is verified before it is written. A file of up to `WHOLE_BYTES` is fetched before its header is written;
 //! one that is damaged is named and left out. The header of a larger one is out by then: what is damaged of it is named
 //! and becomes zeros, so that the archive stays readable; a zip then does not list the file. The other names of such a
 //! file are left out.
 //!
-//! Memory: what [`ahead`] bounds, one file of up to [`WHOLE_BYTES`], and the path of each file that has several names.
+//! Memory: what `ahead` bounds, one file of up to `WHOLE_BYTES`, and the path of each file that has several names.
 
 mod ahead;
 mod archive;
