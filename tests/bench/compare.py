@@ -206,9 +206,9 @@ class Bupstash(Tool):
         return figures | {"store_mib": du_mib(self.store)}
 
     def restore(self, target, path):
+        target.mkdir()
         if path.is_dir():
             return self.measure([*self.command, "restore", "-q", "--into", target, f"id={self.id}"]), target
-        target.mkdir()
         command = f"exec '{self.command[0]}' get -q id={self.id} >'{target / path.name}'"
         return self.measure(["sh", "-c", command]), target
 
