@@ -7,6 +7,7 @@ mod scans;
 mod scene;
 mod sets;
 mod strings;
+pub mod weight;
 
 use bytes::Bytes;
 use datadb::{
@@ -23,16 +24,24 @@ use crate::{
 };
 
 /// Carries out commands one after the other on an index and what an overlay has changed of it. Gives their replies and
-/// what they changed.
+/// what they changed. It stops before the last command when the replies get large; at least one is carried out.
 pub fn all(
     index: &Index,
     overlay: &mut Overlay,
     cursors: &Cursors,
-    now: i64,
+    micros: i64,
     calls: &[Call],
 ) -> Result<(Vec<Reply>, Vec<Effect>), EngineError> {
-    let mut scene = Scene { index, overlay, cursors, now, effects: Vec::new(), database: String::new() };
-    let replies = calls.iter().map(|call| scene.answer(call)).collect::<Result<_, _>>()?;
+    let mut scene = Scene { index, overlay, cursors, micros, effects: Vec::new(), database: String::new() };
+    let (mut replies, mut bytes) = (Vec::with_capacity(calls.len()), 0);
+    for call in calls {
+        let reply = scene.answer(call)?;
+        bytes += reply_bytes(&reply);
+        replies.push(reply);
+        if bytes > limits::REPLY_BYTES_MAX {
+            break;
+        }
+    }
     Ok((replies, scene.effects))
 }
 
@@ -40,7 +49,8 @@ struct Scene<'a> {
     index: &'a Index,
     overlay: &'a mut Overlay,
     cursors: &'a Cursors,
-    now: i64,
+    /// Unix time.
+    micros: i64,
     effects: Vec<Effect>,
     database: String,
 }
@@ -53,7 +63,10 @@ fn reply_bytes(reply: &Reply) -> usize {
         Reply::Set(values) | Reply::Page(_, values) => sum(&mut values.iter().map(Bytes::len)),
         Reply::Map(pairs) => sum(&mut pairs.iter().map(|(field, value)| field.len() + value.len() + 8)),
         Reply::Integers(integers) => integers.len() * 10,
-        _ => 16,
+        Reply::Status(status) => status.len() + 8,
+        Reply::Error(refusal) => refusal.code.len() + refusal.message.len() + 16,
+        Reply::Replies(replies) => replies.iter().map(reply_bytes).sum(),
+        Reply::Integer(_) | Reply::Nil => 16,
     }
 }
 
@@ -71,7 +84,9 @@ impl Scene<'_> {
             ))));
         }
         self.database = name.to_owned();
-        match self.carry_out(&call.command) {
+        match self.carry_out(call) {
+            // A batch has seen to it already.
+            Ok(reply @ Reply::Replies(_)) => Ok(reply),
             Ok(reply) if reply_bytes(&reply) > limits::REPLY_BYTES_MAX => Ok(Reply::Error(too_large())),
             Ok(reply) => Ok(reply),
             Err(Stop::Refused(refusal)) => Ok(Reply::Error(refusal)),
@@ -79,7 +94,9 @@ impl Scene<'_> {
         }
     }
 
-    fn carry_out(&mut self, command: &Command) -> Result<Reply, Stop> {
+    fn carry_out(&mut self, call: &Call) -> Result<Reply, Stop> {
+        weight::check(call, 0)?;
+        let command = &call.command;
         match command.class().0 {
             Group::Server => self.server_command(command),
             Group::Keys => self.keys_command(command),
@@ -97,29 +114,27 @@ impl Scene<'_> {
     fn server_command(&self, command: &Command) -> Result<Reply, Stop> {
         Ok(match command {
             Command::Dbsize(_) => Reply::count(self.overlay.len(self.index, &self.database)?),
-            Command::Now(_) => Reply::Integer(self.now),
-            Command::Time(_) => Reply::Values(vec![Some(self.now.to_string().into()), Some("0".into())]),
+            Command::Now(_) => Reply::Integer(self.micros.div_euclid(1_000_000)),
+            Command::Time(_) => {
+                let (seconds, micros) = (self.micros.div_euclid(1_000_000), self.micros.rem_euclid(1_000_000));
+                Reply::Values([seconds, micros].map(|number| Some(number.to_string().into())).to_vec())
+            }
             other => return Err(stray(other)),
         })
     }
 
     /// One after the other; what goes wrong with one doesn't stop the rest.
     fn batch(&mut self, calls: &[Call]) -> Result<Reply, Stop> {
-        let size: usize = calls.iter().map(|call| call.command.size_hint()).sum();
-        if size > limits::TRANSACTION_BYTES_MAX {
-            let max = limits::TRANSACTION_BYTES_MAX;
-            return Err(Refusal::err(format!("a transaction has at most {max} bytes")).into());
-        }
         let (mut replies, mut bytes) = (Vec::with_capacity(calls.len()), 0);
         for call in calls {
             let mut reply = match &call.command {
                 Command::Batch(_) => Reply::Error(Refusal::err("MULTI calls can not be nested")),
                 _ => self.answer(call)?,
             };
-            bytes += reply_bytes(&reply);
-            if bytes > limits::REPLY_BYTES_MAX {
+            if bytes + reply_bytes(&reply) > limits::REPLY_BYTES_MAX {
                 reply = Reply::Error(too_large());
             }
+            bytes += reply_bytes(&reply);
             replies.push(reply);
         }
         Ok(Reply::Replies(replies))
