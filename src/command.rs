@@ -31,7 +31,7 @@ macro_rules! with_commands {
             Scan "scan" -2 Keys Read ScanArgs "cursor [MATCH pattern] [COUNT count] [TYPE type]" "Lists keys page by page";
             Keys "keys" 2 Keys Read PatternArgs "pattern" "Lists the keys that match";
             Get "get" 2 Strings Read KeyArgs "key" "Reads a string";
-            Set "set" -3 Strings Write SetArgs "key value [NX | XX] [GET]" "Sets a string, whatever the key held";
+            Set "set" -3 Strings Write SetArgs "key value [NX | XX] [GET] [KEEPTTL]" "Sets a string, whatever the key held";
             Mget "mget" -2 Strings Read KeysArgs "key [key ...]" "Reads several strings";
             Strlen "strlen" 2 Strings Read KeyArgs "key" "Tells the length of a string in bytes";
             Range "range" 4 Strings Read RangeArgs "start end limit" "Reads the strings from one key to another, in order";

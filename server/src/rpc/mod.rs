@@ -2,6 +2,7 @@
 
 mod browse;
 mod database;
+mod queue;
 mod repository;
 mod store;
 mod upload;

@@ -11,7 +11,10 @@ use datadb::{
     limits,
 };
 
-use super::{Stop, evaluate};
+use super::{
+    Stop,
+    evaluate::{self, weight},
+};
 use crate::{
     db::data::Overlay,
     engine::{Engine, EngineError},
@@ -105,14 +108,17 @@ impl Engine {
         self.check_writable()?;
         let open = self.inner.database.transactions.take(id, self.now())?;
         if !open.calls.is_empty() {
-            self.inner.committer.commands(vec![Command::Batch(open.calls).into()]).await?;
+            let (mut replies, _) = self.inner.committer.commands(vec![Command::Batch(open.calls).into()]).await?;
+            if let Some(Reply::Error(refusal)) = replies.pop() {
+                return Err(refusal.into());
+            }
         }
         Ok(Reply::ok())
     }
 
     /// Carries out a command on what the transaction sees.
     pub(super) async fn in_transaction(&self, call: Call) -> Result<Reply, Stop> {
-        let now = self.now();
+        let (now, micros) = (self.now(), self.inner.clock.now_micros());
         let open = self.inner.database.transactions.find(&call.transaction, now)?;
         let cursors = self.inner.database.cursors().clone();
         let reply = self.with_index(move |index| {
@@ -120,17 +126,20 @@ impl Engine {
             if open.is_ended {
                 return Ok(Reply::Error(unknown(&call.transaction)));
             }
-            let bytes = open.bytes + call.command.size_hint();
-            let is_write = call.command.class().1 == Access::Write;
-            if is_write && bytes > limits::TRANSACTION_BYTES_MAX {
-                let max = limits::TRANSACTION_BYTES_MAX;
-                return Ok(Reply::Error(Refusal::err(format!("a transaction has at most {max} bytes"))));
+            if let Err(refusal) = weight::check(&call, open.bytes) {
+                return Ok(Reply::Error(refusal));
             }
+            let (bytes, is_write) = (weight::bytes_max(&call), call.command.class().1 == Access::Write);
             let calls = [Call { transaction: String::new(), ..call }];
-            let (mut replies, _) = evaluate::all(index, &mut open.overlay, &cursors, now, &calls)?;
+            let (mut replies, _) = evaluate::all(index, &mut open.overlay, &cursors, micros, &calls)?;
             if is_write {
-                open.bytes = bytes;
-                open.calls.extend(calls);
+                open.bytes += bytes;
+                let [call] = calls;
+                match call.command {
+                    // Batches don't nest, and the commit is one.
+                    Command::Batch(inner) => open.calls.extend(inner),
+                    _ => open.calls.push(call),
+                }
             }
             replies.pop().ok_or(EngineError::Stopping)
         });
