@@ -1,6 +1,8 @@
 //! Between the API's messages and the domain: checked conversions, packed ids, and the one table of errors and statuses.
 
 mod database;
+pub mod metadata;
+mod monitor;
 
 use bytes::Bytes;
 use tonic::{Code, Status, metadata::MetadataValue};

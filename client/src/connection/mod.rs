@@ -3,6 +3,7 @@
 
 mod browse;
 pub mod database;
+pub mod monitor;
 mod throttle;
 mod upload;
 mod versions;
