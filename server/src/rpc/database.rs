@@ -1,5 +1,7 @@
 //! `datadb.v1.Database`: commands, one at a time or as a stream.
 
+use std::time::Instant;
+
 use datadb::{
     api,
     command::{Call, Refusal, Reply},
@@ -9,29 +11,49 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Replies;
-use crate::engine::Engine;
+use super::{Replies, client, spawn};
+use crate::{engine::Engine, observe::Observed};
 
 /// The service.
 #[derive(Debug)]
 pub struct Service(pub Engine);
 
-/// Carries out commands in order; those that can't be read are answered in their places.
-async fn answer(engine: &Engine, commands: impl Iterator<Item = api::Command>) -> Vec<api::Reply> {
+/// Carries out commands in order; those that can't be read are answered in their places. The one place where commands
+/// are counted and shown; those that came together took the same time.
+async fn answer(engine: &Engine, client: &str, commands: impl Iterator<Item = api::Command>) -> Vec<api::Reply> {
+    let (began, Observed { commands: counts, monitor, .. }) = (Instant::now(), &**engine.observed());
     let mut calls = Vec::new();
-    let read: Vec<Result<(), Refusal>> =
-        commands.map(|command| Call::try_from(command).map(|call| calls.push(call))).collect();
-    let mut replies = engine.execute(calls).await.into_iter();
-    let mut reply = |read: Result<(), Refusal>| match read {
-        Ok(()) => replies.next().unwrap_or_else(|| Reply::Error(Refusal::err("the server is stopping"))),
-        Err(refusal) => Reply::Error(refusal),
+    let take = |command| {
+        let call = Call::try_from(command)?;
+        let line = counts.begin(&call.command);
+        calls.push(call);
+        Ok(line)
     };
-    read.into_iter().map(|read| (&reply(read)).into()).collect()
+    let read: Vec<Result<usize, Refusal>> = commands.map(take).collect();
+    if monitor.is_watched() {
+        let micros = engine.now_micros();
+        calls.iter().for_each(|call| monitor.show(call, client, micros));
+    }
+    let mut replies = engine.execute(calls).await.into_iter();
+    let took = began.elapsed();
+    let reply = |read: Result<usize, Refusal>| {
+        let reply = match read {
+            Ok(line) => {
+                counts.count(line, took);
+                replies.next().unwrap_or_else(|| Reply::Error(Refusal::err("the server is stopping")))
+            }
+            Err(refusal) => Reply::Error(refusal),
+        };
+        counts.count_refusals(&reply);
+        (&reply).into()
+    };
+    read.into_iter().map(reply).collect()
 }
 
 /// Reads a stream as fast as it comes, and answers together what has come meanwhile.
 async fn pipeline(
     engine: Engine,
+    client: String,
     mut commands: Streaming<api::Command>,
     replies: mpsc::Sender<Result<api::Reply, Status>>,
 ) {
@@ -54,7 +76,7 @@ async fn pipeline(
         while waiting.recv_many(&mut some, limits::PIPELINE_COMMANDS_MAX).await > 0 {
             let mut broken = None;
             let commands = some.drain(..).filter_map(|command| command.map_err(|status| broken = Some(status)).ok());
-            for reply in answer(&engine, commands.collect::<Vec<_>>().into_iter()).await {
+            for reply in answer(&engine, &client, commands.collect::<Vec<_>>().into_iter()).await {
                 if replies.send(Ok(reply)).await.is_err() {
                     return;
                 }
@@ -72,7 +94,8 @@ async fn pipeline(
 #[tonic::async_trait]
 impl api::database_server::Database for Service {
     async fn execute(&self, request: Request<api::Command>) -> Result<Response<api::Reply>, Status> {
-        let mut replies = answer(&self.0, std::iter::once(request.into_inner())).await;
+        let client = client(&request);
+        let mut replies = answer(&self.0, &client, std::iter::once(request.into_inner())).await;
         replies.pop().map(Response::new).ok_or_else(|| Status::internal("a command without a reply"))
     }
 
@@ -83,7 +106,8 @@ impl api::database_server::Database for Service {
         request: Request<Streaming<api::Command>>,
     ) -> Result<Response<Self::PipelineStream>, Status> {
         let (replies, stream) = mpsc::channel(limits::PIPELINE_COMMANDS_MAX);
-        tokio::spawn(pipeline(self.0.clone(), request.into_inner(), replies));
+        let client = client(&request);
+        spawn(pipeline(self.0.clone(), client, request.into_inner(), replies));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

@@ -17,7 +17,7 @@ use datadb::{
 
 pub use self::{cursors::Cursors, transactions::Transactions};
 use super::{Engine, EngineError};
-use crate::db::data::Overlay;
+use crate::{db::data::Overlay, observe::Observed};
 
 /// The database that is meant where none is named.
 pub const DEFAULT: &str = "default";
@@ -57,7 +57,9 @@ impl<E: Into<EngineError>> From<E> for Stop {
     }
 }
 
-fn failed(error: &EngineError) -> Reply {
+/// The store failed, which the reply tells in words only.
+fn failed(observed: &Observed, error: &EngineError) -> Reply {
+    observed.errors.report(error.kind(), error);
     Reply::Error(Refusal::err(error.to_string()))
 }
 
@@ -126,7 +128,7 @@ impl Engine {
             })
             .await
         };
-        result.unwrap_or_else(|error| vec![failed(&error); count])
+        result.unwrap_or_else(|error| vec![failed(self.observed(), &error); count])
     }
 
     /// Carries out a command that needs more than the index.
@@ -145,7 +147,7 @@ impl Engine {
         match result {
             Ok(reply) => reply,
             Err(Stop::Refused(refusal)) => Reply::Error(refusal),
-            Err(Stop::Failed(error)) => failed(&error),
+            Err(Stop::Failed(error)) => failed(self.observed(), &error),
         }
     }
 
