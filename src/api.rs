@@ -9,3 +9,6 @@ tonic::include_proto!("datadb.v1");
 
 /// The encoded `FileDescriptorSet` of the whole API, with comments.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Every method of the API, as `package.Service/Method`, sorted.
+pub const METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));

@@ -6,12 +6,14 @@
 
 pub mod pattern;
 pub mod reply;
+pub mod seen;
 pub mod shape;
 
 use bytes::Bytes;
 
 pub use self::{
     reply::{Refusal, Reply},
+    seen::Seen,
     shape::{Key, Shape},
 };
 
@@ -227,6 +229,23 @@ macro_rules! define {
                 match self {
                     $(Self::$variant(_) => $name,)*
                     Self::Batch(_) => "exec",
+                }
+            }
+
+            /// Its line in the table, from 0; a batch comes behind the last.
+            pub const fn line(&self) -> usize {
+                enum Line { $($variant,)* Batch }
+                match self {
+                    $(Self::$variant(_) => Line::$variant as usize,)*
+                    Self::Batch(_) => Line::Batch as usize,
+                }
+            }
+
+            /// Its arguments as words, which with its name parse to the same command. A batch shows none.
+            pub fn arguments(&self) -> Vec<Bytes> {
+                match self {
+                    $(Self::$variant(shape) => shape.words(),)*
+                    Self::Batch(_) => Vec::new(),
                 }
             }
 

@@ -143,3 +143,13 @@ pub const GROUP_COMMANDS_MAX: usize = 1024;
 
 /// Streams that one connection may have at the same time.
 pub const STREAMS_MAX: u32 = 256;
+
+/// Bytes (roughly) of the arguments of one command that a monitor shows: enough to recognise it, and what waits for slow
+/// readers stays small.
+pub const SEEN_BYTES_MAX: usize = 4 << 10;
+
+/// What a monitor shows of who asked: an address of IPv6 with a zone and a port, with room to spare.
+pub const CLIENT_BYTES_MAX: usize = 64;
+
+/// The id of a request, as clients choose it: a UUID, or two with what joins them.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;

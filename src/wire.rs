@@ -1,10 +1,13 @@
 //! Between the API's messages and the domain: checked conversions, packed ids, and the one table of errors and statuses.
 
 mod database;
+pub mod metadata;
+mod monitor;
 
 use bytes::Bytes;
 use tonic::{Code, Status, metadata::MetadataValue};
 
+pub use crate::api::METHODS;
 use crate::{
     api,
     backup::{Backup, BackupKey, BackupTime, Counts, HostName, TreePath},
@@ -22,7 +25,7 @@ use crate::{
 const KIND_KEY: &str = "datadb-kind";
 
 /// Kind, gRPC code, and the word in the metadata.
-const KINDS: [(Kind, Code, &str); 11] = [
+pub const KINDS: [(Kind, Code, &str); 11] = [
     (Kind::NotFound, Code::NotFound, "not-found"),
     (Kind::Ambiguous, Code::InvalidArgument, "ambiguous"),
     (Kind::Invalid, Code::InvalidArgument, "invalid"),

@@ -1,4 +1,4 @@
-//! The shapes of arguments: how they are read from words.
+//! The shapes of arguments: how they are read from words, and written as words again.
 
 use std::{borrow::Borrow, fmt};
 
@@ -97,11 +97,14 @@ pub trait Shape: Sized {
 
     /// Roughly their bytes.
     fn size_hint(&self) -> usize;
+
+    /// As words again, which `parse` reads as the same.
+    fn words(&self) -> Vec<Bytes>;
 }
 
 /// Defines a shape with one key.
 macro_rules! shape {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* } keys($this:ident) $keys:expr; size $size:expr; parse($words:ident) $parse:expr) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* } keys($this:ident) $keys:expr; size $size:expr; words $written:expr; parse($words:ident) $parse:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
@@ -120,12 +123,29 @@ macro_rules! shape {
                 let $this = self;
                 $size
             }
+
+            fn words(&self) -> Vec<Bytes> {
+                let $this = self;
+                $written
+            }
         }
     };
 }
 
 fn sum(values: &[Bytes]) -> usize {
     values.iter().map(|value| value.len() + 32).sum()
+}
+
+fn word(text: impl ToString) -> Bytes {
+    text.to_string().into()
+}
+
+/// Adds `WITH INDEX` where it is wanted.
+fn and_index(mut words: Vec<Bytes>, with_index: bool) -> Vec<Bytes> {
+    if with_index {
+        words.extend(["WITH", "INDEX"].map(Bytes::from));
+    }
+    words
 }
 
 fn values(words: &[Bytes], check: fn(Bytes) -> Result<Bytes, Refusal>) -> Result<Vec<Bytes>, Refusal> {
@@ -136,6 +156,7 @@ shape! {
     /// Nothing. (`INFO` takes a section, which changes nothing.)
     NoArgs {}
     keys(_this) Vec::new(); size 0;
+    words Vec::new();
     parse(_words) Ok(Self {})
 }
 
@@ -146,6 +167,7 @@ shape! {
         key: Key,
     }
     keys(this) vec![&this.key]; size this.key.0.len();
+    words vec![word(&this.key)];
     parse(words) Ok(Self { key: Key::try_from(&words[0])? })
 }
 
@@ -156,6 +178,7 @@ shape! {
         keys: Vec<Key>,
     }
     keys(this) this.keys.iter().collect(); size this.keys.iter().map(|key| key.0.len() + 32).sum();
+    words this.keys.iter().map(word).collect();
     parse(words) Ok(Self { keys: words.iter().map(Key::try_from).collect::<Result<_, _>>()? })
 }
 
@@ -166,6 +189,7 @@ shape! {
         pattern: Bytes,
     }
     keys(_this) Vec::new(); size _this.pattern.len();
+    words vec![_this.pattern.clone()];
     parse(words) Ok(Self { pattern: words[0].clone() })
 }
 
@@ -187,6 +211,11 @@ shape! {
         get: bool,
     }
     keys(this) vec![&this.key]; size this.key.0.len() + this.value.len();
+    words {
+        let options = [(this.if_missing, "NX"), (this.if_there, "XX"), (this.get, "GET")];
+        let options = options.into_iter().filter(|(is_set, _)| *is_set).map(|(_, option)| Bytes::from(option));
+        [word(&this.key), this.value.clone()].into_iter().chain(options).collect()
+    };
     parse(words) {
         let (key, value) = (Key::try_from(&words[0])?, checked_value(words[1].clone())?);
         let mut args = Self { key, value, if_missing: false, if_there: false, get: false };
@@ -219,6 +248,7 @@ shape! {
         limit: u64,
     }
     keys(_this) Vec::new(); size _this.start.len() + _this.end.len();
+    words vec![_this.start.clone(), _this.end.clone(), word(_this.limit)];
     parse(words) Ok(Self { start: words[0].clone(), end: words[1].clone(), limit: number(&words[2])? })
 }
 
@@ -231,6 +261,10 @@ shape! {
         pairs: Vec<(Bytes, Bytes)>,
     }
     keys(this) vec![&this.key]; size this.pairs.iter().map(|(field, value)| field.len() + value.len() + 64).sum();
+    words {
+        let pairs = this.pairs.iter().flat_map(|(field, value)| [field.clone(), value.clone()]);
+        std::iter::once(word(&this.key)).chain(pairs).collect()
+    };
     parse(words) {
         let (pairs, rest) = words[1..].as_chunks::<2>();
         if !rest.is_empty() {
@@ -250,6 +284,7 @@ shape! {
         member: Bytes,
     }
     keys(this) vec![&this.key]; size this.member.len();
+    words vec![word(&this.key), this.member.clone()];
     parse(words) Ok(Self { key: Key::try_from(&words[0])?, member: words[1].clone() })
 }
 
@@ -262,6 +297,7 @@ shape! {
         members: Vec<Bytes>,
     }
     keys(this) vec![&this.key]; size sum(&this.members);
+    words std::iter::once(word(&this.key)).chain(this.members.iter().cloned()).collect();
     parse(words) Ok(Self { key: Key::try_from(&words[0])?, members: values(&words[1..], checked_member)? })
 }
 
@@ -283,6 +319,14 @@ fn scan_options(words: &[Bytes], with_type: bool) -> Result<(Option<Bytes>, u64,
     if rest.is_empty() { Ok((pattern, count, kind)) } else { Err(Refusal::syntax()) }
 }
 
+/// The same as words; 10 is what `COUNT` is where it is left out.
+fn written_options(pattern: Option<&Bytes>, count: u64, kind: &str) -> Vec<Bytes> {
+    let pattern = pattern.map(|pattern| ("MATCH", pattern.clone()));
+    let count = (count != 10).then(|| ("COUNT", word(count)));
+    let kind = (!kind.is_empty()).then(|| ("TYPE", word(kind)));
+    [pattern, count, kind].into_iter().flatten().flat_map(|(name, value)| [Bytes::from(name), value]).collect()
+}
+
 shape! {
     /// Of `SCAN`.
     ScanArgs {
@@ -296,6 +340,10 @@ shape! {
         kind: String,
     }
     keys(_this) Vec::new(); size _this.pattern.as_ref().map_or(0, Bytes::len);
+    words {
+        let options = written_options(_this.pattern.as_ref(), _this.count, &_this.kind);
+        std::iter::once(word(_this.cursor)).chain(options).collect()
+    };
     parse(words) {
         let cursor = cursor(&words[0])?;
         let (pattern, count, kind) = scan_options(&words[1..], true)?;
@@ -316,6 +364,10 @@ shape! {
         count: u64,
     }
     keys(this) vec![&this.key]; size this.pattern.as_ref().map_or(0, Bytes::len);
+    words {
+        let options = written_options(this.pattern.as_ref(), this.count, "");
+        [word(&this.key), word(this.cursor)].into_iter().chain(options).collect()
+    };
     parse(words) {
         let (key, cursor) = (Key::try_from(&words[0])?, cursor(&words[1])?);
         let (pattern, count, _) = scan_options(&words[2..], false)?;
@@ -336,6 +388,7 @@ shape! {
         limit: u64,
     }
     keys(this) vec![&this.key]; size this.start.len() + this.end.len();
+    words vec![word(&this.key), this.start.clone(), this.end.clone(), word(this.limit)];
     parse(words) Ok(Self {
         key: Key::try_from(&words[0])?, start: words[1].clone(), end: words[2].clone(), limit: number(&words[3])?,
     })
@@ -352,6 +405,7 @@ shape! {
         value: Bytes,
     }
     keys(this) vec![&this.key]; size this.value.len();
+    words vec![word(&this.key), word(this.index), this.value.clone()];
     parse(words) Ok(Self {
         key: Key::try_from(&words[0])?, index: number(&words[1])?, value: checked_value(words[2].clone())?,
     })
@@ -368,6 +422,7 @@ shape! {
         with_index: bool,
     }
     keys(this) vec![&this.key]; size this.key.0.len();
+    words and_index(vec![word(&this.key), word(this.index)], this.with_index);
     parse(words) {
         let (words, with_index) = with_index(words);
         let [key, index] = words else { return Err(Refusal::syntax()) };
@@ -384,6 +439,7 @@ shape! {
         with_index: bool,
     }
     keys(this) vec![&this.key]; size this.key.0.len();
+    words and_index(vec![word(&this.key)], this.with_index);
     parse(words) {
         let (words, with_index) = with_index(words);
         let [key] = words else { return Err(Refusal::syntax()) };
@@ -406,6 +462,10 @@ shape! {
         with_index: bool,
     }
     keys(this) vec![&this.key]; size this.key.0.len();
+    words {
+        let words = vec![word(&this.key), word(this.from), word(this.to), word(this.limit)];
+        and_index(words, this.with_index)
+    };
     parse(words) {
         let (words, with_index) = with_index(words);
         let (key, from, to, limit) = match words {
@@ -424,6 +484,7 @@ shape! {
         data: Bytes,
     }
     keys(_this) Vec::new(); size _this.data.len();
+    words vec![_this.data.clone()];
     parse(words) Ok(Self { data: words[0].clone() })
 }
 
@@ -440,6 +501,7 @@ shape! {
         blob: BlobId,
     }
     keys(_this) Vec::new(); size 20;
+    words vec![word(_this.blob)];
     parse(words) Ok(Self { blob: blob_id(&words[0])? })
 }
 
@@ -450,6 +512,7 @@ shape! {
         blobs: Vec<BlobId>,
     }
     keys(_this) Vec::new(); size _this.blobs.len() * 20;
+    words _this.blobs.iter().map(word).collect();
     parse(words) Ok(Self { blobs: words.iter().map(|word| blob_id(word)).collect::<Result<_, _>>()? })
 }
 
@@ -460,6 +523,7 @@ shape! {
         id: String,
     }
     keys(_this) Vec::new(); size _this.id.len();
+    words Some(&_this.id).filter(|id| !id.is_empty()).map(word).into_iter().collect();
     parse(words) match words {
         [] => Ok(Self { id: String::new() }),
         [id] => Ok(Self { id: String::from_utf8_lossy(id).into_owned() }),

@@ -60,3 +60,35 @@ fn no_name_stands_twice_in_the_tables() {
     names.dedup();
     assert_eq!(names.len(), count);
 }
+
+/// A line with values of their own for every command of the table, as short and as long as it takes them.
+fn lines(spec: &Spec) -> Vec<Vec<String>> {
+    let value = |word: &str| match word.trim_matches(['[', ']']) {
+        "index" | "from" | "to" | "limit" | "cursor" | "count" => "17".to_owned(),
+        "blob" => "0123456789abcdef0123456789abcdef01234567".to_owned(),
+        name if name.chars().all(char::is_uppercase) => name.to_owned(),
+        name => format!("{name} of {}", spec.name),
+    };
+    let all: Vec<&str> = spec.arguments.split_whitespace().filter(|word| !["...]", "|"].contains(word)).collect();
+    let needed = all.iter().take_while(|word| !word.starts_with('['));
+    let line = |words: Vec<&str>| {
+        std::iter::once(spec.name.to_owned()).chain(words.into_iter().map(value)).collect::<Vec<_>>()
+    };
+    // NX and XX exclude each other; the short line stands for the one, this for the other.
+    let all_but = |out: &str| line(all.iter().copied().filter(|word| word.trim_matches(['[', ']']) != out).collect());
+    vec![line(needed.copied().collect()), all_but("NX"), all_but("XX")]
+}
+
+#[test]
+fn arguments_as_words_parse_to_the_same_command() {
+    for spec in TABLE {
+        for line in lines(spec) {
+            let words: Vec<Bytes> = line.iter().cloned().map(Bytes::from).collect();
+            let command = Command::parse(&words).unwrap_or_else(|refusal| panic!("{line:?}: {refusal}"));
+            let name = Bytes::from(command.name());
+            let again: Vec<Bytes> = std::iter::once(name).chain(command.arguments()).collect();
+            assert_eq!(Command::parse(&again), Ok(command.clone()), "{line:?}");
+            assert_eq!(TABLE[command.line()].name, spec.name);
+        }
+    }
+}

@@ -19,7 +19,7 @@ fn to_value(bytes: &Bytes) -> api::Value {
     api::Value { value: Some(value) }
 }
 
-fn to_values<'a>(bytes: impl IntoIterator<Item = &'a Bytes>) -> Vec<api::Value> {
+pub(super) fn to_values<'a>(bytes: impl IntoIterator<Item = &'a Bytes>) -> Vec<api::Value> {
     bytes.into_iter().map(to_value).collect()
 }
 
@@ -34,7 +34,7 @@ fn bytes(value: Option<api::Value>) -> Bytes {
     optional(value).unwrap_or_default()
 }
 
-fn all(values: Vec<api::Value>) -> Vec<Bytes> {
+pub(super) fn all(values: Vec<api::Value>) -> Vec<Bytes> {
     values.into_iter().map(|value| bytes(Some(value))).collect()
 }
 

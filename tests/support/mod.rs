@@ -8,6 +8,8 @@
 pub mod chance;
 pub mod changing;
 pub mod compare;
+pub mod exposition;
+pub mod http;
 pub mod link;
 pub mod many;
 pub mod oddities;

@@ -37,6 +37,7 @@ pub struct Server {
     data: PathBuf,
     options: Vec<String>,
     url: String,
+    http: Option<String>,
     /// Shared by threads, as the rest is.
     ready: Mutex<Option<mpsc::Receiver<String>>>,
     stderr: Arc<Mutex<String>>,
@@ -71,6 +72,7 @@ impl Server {
             data: data.to_owned(),
             options: options.iter().map(ToString::to_string).collect(),
             url: String::new(),
+            http: None,
             ready: Mutex::default(),
             stderr: Arc::default(),
             _scratch: None,
@@ -127,12 +129,20 @@ impl Server {
         };
         let url = line.split([' ', ',']).find(|word| word.starts_with("http://") || word.starts_with("unix:"));
         self.url = url.unwrap_or_else(|| panic!("no URL in the ready line {line:?}")).to_owned();
+        let http = line.split_once(", http http://").and_then(|(_, rest)| rest.split(',').next());
+        self.http = http.map(ToOwned::to_owned);
         true
     }
 
     /// Its address, for clients.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Host and port of its pages over HTTP.
+    #[track_caller]
+    pub fn http(&self) -> &str {
+        self.http.as_deref().expect("started with --http")
     }
 
     /// Its data directory.
@@ -197,10 +207,13 @@ impl Drop for Server {
     }
 }
 
-/// On a free port, unless the options say where.
+/// On a free port and without HTTP, unless the options say otherwise.
 fn serve(data: &Path, options: &[String]) -> Command {
     let mut command = Command::new(program("datadb-server"));
-    command.arg("--data-dir").arg(data).args(["--http", "off"]).args(options);
+    command.arg("--data-dir").arg(data).args(options);
+    if !options.iter().any(|option| option == "--http") {
+        command.args(["--http", "off"]);
+    }
     if !options.iter().any(|option| option == "--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
     }

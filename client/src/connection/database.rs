@@ -1,13 +1,15 @@
 //! The database: one command at a time, or a stream of them.
 
 use datadb::{
-    Fault, api,
+    Fault, Kind, api,
     api::database_client::DatabaseClient,
     command::{Call, Reply},
     limits,
+    wire::metadata,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
 
 use super::{Connection, Wire, fault};
 
@@ -28,7 +30,7 @@ impl Commands {
     }
 
     async fn put(&self, command: api::Command) -> Result<(), Fault> {
-        let gone = |_| Fault::new(datadb::Kind::Unavailable, "the connection to the server broke");
+        let gone = |_| Fault::new(Kind::Unavailable, "the connection to the server broke");
         self.0.send(command).await.map_err(gone)
     }
 }
@@ -53,7 +55,26 @@ impl Connection {
     /// Opens a stream of commands.
     pub async fn pipeline(&self) -> Result<(Commands, Replies), Fault> {
         let (commands, stream) = mpsc::channel(limits::PIPELINE_COMMANDS_MAX);
-        let replies = self.database().pipeline(ReceiverStream::new(stream)).await.map_err(fault)?.into_inner();
+        self.stream(commands, Request::new(ReceiverStream::new(stream))).await
+    }
+
+    /// Opens a stream of commands on behalf of another client, whom a monitor shows in this one's place: visible ASCII of
+    /// at most [`limits::CLIENT_BYTES_MAX`] bytes, as a rule an address.
+    pub async fn pipeline_for(&self, client: &str) -> Result<(Commands, Replies), Fault> {
+        let bad = || Fault::new(Kind::Invalid, format!("{client:?} is no name that a monitor can show"));
+        let named = metadata::client(client).and_then(|client| client.parse().ok()).ok_or_else(bad)?;
+        let (commands, stream) = mpsc::channel(limits::PIPELINE_COMMANDS_MAX);
+        let mut request = Request::new(ReceiverStream::new(stream));
+        request.metadata_mut().insert(metadata::CLIENT, named);
+        self.stream(commands, request).await
+    }
+
+    async fn stream(
+        &self,
+        commands: mpsc::Sender<api::Command>,
+        request: Request<ReceiverStream<api::Command>>,
+    ) -> Result<(Commands, Replies), Fault> {
+        let replies = self.database().pipeline(request).await.map_err(fault)?.into_inner();
         Ok((Commands(commands), Replies(replies)))
     }
 

@@ -3,6 +3,8 @@
 
 mod browse;
 pub mod database;
+mod marks;
+pub mod monitor;
 mod throttle;
 mod upload;
 mod versions;
@@ -18,13 +20,14 @@ use datadb::{
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tonic::{
-    Code, Request, Status,
+    Code, Status,
     metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
+    service::interceptor::InterceptedService,
     transport::{Channel, Endpoint, Uri},
 };
 
 pub use browse::{Delivery, Download, Downloads, Filter, Listing, Lists};
+use marks::Marks;
 pub use throttle::Rate;
 use throttle::Throttled;
 pub use upload::{Answers, Asking, BundleAck, Bundles, Commit, ObjectAck, Objects, Opened, Session, wait, wire_bytes};
@@ -134,21 +137,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Puts the token on every request.
-#[derive(Clone, Debug)]
-struct Bearer(Option<Token>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Self(Some(Token(token))) = self {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
-}
-
 /// What the generated clients speak through.
-type Wire = InterceptedService<Channel, Bearer>;
+type Wire = InterceptedService<Channel, Marks>;
 
 /// An open connection to a server whose protocol we speak. Cloning is cheap and shares it.
 #[derive(Clone, Debug)]
@@ -162,7 +152,7 @@ impl Connection {
     /// Connects and asks who is there.
     pub async fn open(access: &Access) -> Result<Self, Fault> {
         let url = &*access.url;
-        let wire = InterceptedService::new(connect(access).await?, Bearer(access.token.clone()));
+        let wire = InterceptedService::new(connect(access).await?, Marks::new(access.token.clone())?);
         let mut client = RepositoryClient::new(wire.clone());
         let asked = client.capabilities(api::CapabilitiesRequest { protocol: PROTOCOL_VERSION });
         let reply = match tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS), asked).await {

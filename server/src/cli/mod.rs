@@ -3,9 +3,14 @@
 mod rebuild;
 mod serve;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr};
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    process::ExitCode,
+    str::FromStr,
+};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::store::blobsfile::PACK_BYTES;
 
@@ -18,6 +23,9 @@ const FAILED: u8 = 1;
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// How lines on stderr are written; what is written is told by DATADB_LOG (info, debug, …)
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -30,9 +38,9 @@ struct ServeArgs {
     /// Where clients connect: HOST:PORT (port 0 for any free one) or unix:PATH
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9735")]
     listen: Listen,
-    /// The monitor over HTTP; this version has none, so only `off` is taken
-    #[arg(long, value_name = "ADDR", default_value = "off", value_parser = ["off"])]
-    http: String,
+    /// Where to look at the server over HTTP (monitor, variables, metrics): HOST:PORT (port 0 for any free one) or off
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9737")]
+    http: Http,
     /// Listen beyond loopback although nobody is asked who they are yet
     #[arg(long)]
     insecure_listen: bool,
@@ -54,6 +62,48 @@ struct RebuildArgs {
     data_dir: PathBuf,
 }
 
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// For programs: one object a line
+    Json,
+}
+
+impl LogFormat {
+    /// Writes to stderr from now on.
+    fn start(self) {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("DATADB_LOG")
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+        match self {
+            Self::Text => lines.init(),
+            Self::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).init(),
+        }
+    }
+}
+
+/// Where to be looked at over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Http {
+    Off,
+    At(SocketAddr),
+}
+
+impl FromStr for Http {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" { Ok(Self::Off) } else { address(text, "off").map(Self::At) }
+    }
+}
+
+/// The first address of a host and a port; `or` is what else may be written.
+fn address(text: &str, or: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| format!("{error}; write HOST:PORT or {or}"))?;
+    found.next().ok_or_else(|| "names no address".to_owned())
+}
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Listen {
@@ -67,18 +117,14 @@ impl FromStr for Listen {
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() { Err("unix: needs a PATH".into()) } else { Ok(Self::Unix(path.into())) };
         }
-        use std::net::ToSocketAddrs;
-        let mut found = text.to_socket_addrs().map_err(|error| format!("{error}; write HOST:PORT or unix:PATH"))?;
-        found.next().map(Self::Tcp).ok_or_else(|| "names no address".to_owned())
+        address(text, "unix:PATH").map(Self::Tcp)
     }
 }
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("DATADB_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    cli.log_format.start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),

@@ -14,17 +14,17 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
 use tonic::transport::server::TcpIncoming;
 
-use super::{Listen, ServeArgs};
+use super::{Http, Listen, ServeArgs};
 use crate::{
     engine::{
         Engine,
         clock::SystemClock,
         open::{DataDir, Found},
     },
-    rpc,
+    http, rpc,
     store::{blobsfile::OpenReport, disk::RealDisk},
 };
 
@@ -33,16 +33,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
-    if let Listen::Tcp(address) = &args.listen
-        && !address.ip().is_loopback()
-        && !args.insecure_listen
-    {
-        return Err(format!(
-            "refusing to listen on {address}: nobody is asked who they are yet. Listen on 127.0.0.1 or unix:PATH, or add --insecure-listen"
-        )
-        .into());
-    }
+    check_loopback(&args)?;
     let dir = args.data_dir.ok_or("--data-dir is missing")?;
+    let http = bind_http(args.http).await?;
     let held = DataDir::hold(&dir, Arc::new(RealDisk))?.with_pack_bytes(args.pack_bytes);
     let (engine, found) = Engine::open(held, Arc::new(SystemClock)).await?;
     tell(&found);
@@ -50,6 +43,14 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         tracing::error!("{error}");
     }
     let router = rpc::router(engine.clone()).await?;
+    let (http_url, http) = match http {
+        Some(listener) => {
+            let url = format!("http://{}", listener.local_addr()?);
+            (Some(url), Some(tokio::spawn(http::serve(listener, engine.clone()))))
+        }
+        None => (None, None),
+    };
+    let observed = engine.observed().clone();
     let (stop, stopped) = oneshot::channel::<()>();
     let served = match &args.listen {
         Listen::Tcp(address) => {
@@ -57,13 +58,14 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
                 TcpListener::bind(address).await.map_err(|error| format!("can't listen on {address}: {error}"))?;
             let url = format!("http://{}", listener.local_addr()?);
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            announce(&url, &dir)?;
+            announce(&url, http_url.as_deref(), &dir)?;
+            let incoming = incoming.map(move |connection| observed.connected(connection));
             tokio::spawn(router.serve_with_incoming_shutdown(incoming, async { drop(stopped.await) }))
         }
         Listen::Unix(path) => {
             let listener = bind_unix(path).await?;
-            announce(&format!("unix:{}", path.display()), &dir)?;
-            let incoming = UnixListenerStream::new(listener);
+            announce(&format!("unix:{}", path.display()), http_url.as_deref(), &dir)?;
+            let incoming = UnixListenerStream::new(listener).map(move |connection| observed.connected(connection));
             tokio::spawn(router.serve_with_incoming_shutdown(incoming, async { drop(stopped.await) }))
         }
     };
@@ -73,8 +75,12 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    engine.observed().monitor.close();
     if stop.send(()).is_err() {
         tracing::error!("the service had ended by itself");
+    }
+    if let Some(http) = http {
+        http.abort();
     }
     let abort = served.abort_handle();
     match tokio::time::timeout(GRACE, served).await {
@@ -89,10 +95,39 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Refuses addresses that strangers reach, unless that is wanted.
+fn check_loopback(args: &ServeArgs) -> Result<(), String> {
+    let grpc = match &args.listen {
+        Listen::Tcp(address) => Some((*address, "127.0.0.1 or unix:PATH")),
+        Listen::Unix(_) => None,
+    };
+    let http = match args.http {
+        Http::At(address) => Some((address, "127.0.0.1 (--http)")),
+        Http::Off => None,
+    };
+    let reached = grpc.into_iter().chain(http).find(|(address, _)| !address.ip().is_loopback());
+    match reached {
+        Some((address, instead)) if !args.insecure_listen => Err(format!(
+            "refusing to listen on {address}: nobody is asked who they are yet. Listen on {instead}, or add --insecure-listen"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the port for HTTP before anything is opened or made. Who did not ask for it is told how to go without.
+async fn bind_http(http: Http) -> Result<Option<TcpListener>, String> {
+    let Http::At(address) = http else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|error| {
+        format!("can't listen on {address} for HTTP: {error}. Name another place with --http HOST:PORT, or go without: --http off")
+    })
+}
+
 /// The one line on stdout that says the server is ready.
-fn announce(url: &str, dir: &Path) -> std::io::Result<()> {
+fn announce(grpc: &str, http: Option<&str>, dir: &Path) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "datadb-server ready: grpc {url}, data {}", dir.display())?;
+    let http = http.map(|url| format!(", http {url}")).unwrap_or_default();
+    writeln!(stdout, "datadb-server ready: grpc {grpc}{http}, data {}", dir.display())?;
     stdout.flush()
 }
 

@@ -65,6 +65,12 @@ pub fn versions(snapshot: &SnapshotKey) -> (Vec<u8>, Vec<u8>) {
     (first, last)
 }
 
+/// Unix seconds of a `version` key.
+pub fn version_time(key: &[u8]) -> Option<i64> {
+    let time = key.strip_prefix(b"s")?.get(20..)?;
+    Some(i64::from_be_bytes(time.try_into().ok()?))
+}
+
 /// A snapshot by host and path.
 pub fn name(host: &HostName, path: &TreePath) -> Vec<u8> {
     join(b'n', &[host.as_str().as_bytes(), &[0], path.as_bytes()])
@@ -154,6 +160,7 @@ mod tests {
             let (first, last) = versions(&snapshot);
             prop_assert_eq!(version(&snapshot, a).cmp(&version(&snapshot, b)), a.cmp(&b));
             prop_assert!(first < version(&snapshot, a) && version(&snapshot, a) < last);
+            prop_assert_eq!(version_time(&version(&snapshot, a)), Some(a.seconds()));
         }
 
         #[test]

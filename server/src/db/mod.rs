@@ -114,6 +114,15 @@ pub struct Index {
     keys_read: AtomicU64,
 }
 
+/// Bytes of memory that the index takes, as far as it counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexMemory {
+    /// Blocks kept for reading again.
+    pub block_cache_bytes: u64,
+    /// Writes that are not in files yet.
+    pub memtable_bytes: u64,
+}
+
 /// An index that several parts hold.
 pub type SharedIndex = Arc<Index>;
 
@@ -214,6 +223,17 @@ impl Index {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         Ok(self.db.write_opt(batch.batch, &options)?)
+    }
+
+    /// What the index holds in memory.
+    pub fn memory(&self) -> Result<IndexMemory, IndexError> {
+        let property = |family, name| Ok(self.db.property_int_value_cf(self.family(family), name)?.unwrap_or_default());
+        let memtables = Family::ALL.map(|family| property(family, "rocksdb.cur-size-all-mem-tables"));
+        Ok(IndexMemory {
+            // All families share one.
+            block_cache_bytes: property(Family::State, "rocksdb.block-cache-usage")?,
+            memtable_bytes: memtables.into_iter().sum::<Result<u64, IndexError>>()?,
+        })
     }
 
     /// An empty batch.

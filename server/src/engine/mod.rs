@@ -16,6 +16,7 @@ pub mod file;
 pub mod find;
 pub mod history;
 pub mod list;
+pub mod newest;
 pub mod objects;
 pub mod open;
 pub mod pending;
@@ -37,9 +38,10 @@ use datadb::{Bundle, bundle::Plain};
 pub use self::error::EngineError;
 use self::{clock::Clock, committer::Committer, download::PlainCache, pending::Pending, session::Sessions};
 use crate::{
-    db::SharedIndex,
+    db::{IndexMemory, SharedIndex},
     log::record::Genesis,
-    store::{SharedStore, blocking},
+    observe::Observed,
+    store::{SharedStore, blocking, counted::Backend},
 };
 
 /// A repository that is open. Cheap to clone; all clones are the same repository.
@@ -57,7 +59,10 @@ struct Inner {
     pending: Arc<Pending>,
     sessions: Sessions,
     committer: Committer,
-    database: database::Database,
+    database: Arc<database::Database>,
+    /// The leaves, each by itself.
+    backends: Vec<Backend>,
+    observed: Arc<Observed>,
     cache: PlainCache,
     is_flushing: std::sync::atomic::AtomicBool,
     /// Why nothing may be written, if so.
@@ -81,6 +86,26 @@ impl Engine {
     /// Unix seconds.
     pub fn now(&self) -> i64 {
         self.inner.clock.now()
+    }
+
+    /// What is counted and shown of this server.
+    pub fn observed(&self) -> &Arc<Observed> {
+        &self.inner.observed
+    }
+
+    /// Where bundles are kept, each backend by itself.
+    pub fn backends(&self) -> &[Backend] {
+        &self.inner.backends
+    }
+
+    /// What the index holds in memory.
+    pub async fn index_memory(&self) -> Result<IndexMemory, EngineError> {
+        self.with_index(|index| Ok(index.memory()?)).await
+    }
+
+    /// Unix time in microseconds.
+    pub fn now_micros(&self) -> i64 {
+        self.inner.clock.now_micros()
     }
 
     /// Refuses where the repository may only be read.

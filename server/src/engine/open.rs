@@ -25,10 +25,12 @@ use crate::{
         Log, LogError, LogReader, Position,
         record::{Body, Genesis},
     },
+    observe::Observed,
     store::{
         Cursor, SharedStore, StoreError,
         blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied},
         blocking,
+        counted::{Backend, Counted},
     },
 };
 
@@ -54,6 +56,7 @@ struct Stores {
     index: SharedIndex,
     blobs: SharedStore,
     log: SharedStore,
+    backends: Vec<Backend>,
     position: Position,
     read_only: Option<String>,
     found: Found,
@@ -76,7 +79,7 @@ async fn bring_up(
 ) -> Result<Stores, OpenError> {
     let relied = if is_rebuild { Relied::Unknown } else { Relied::Index };
     let (log, log_report) = open_leaf(dir.leaf(LOG_LEAF, &index), relied, Vec::new()).await?;
-    let log: SharedStore = Arc::new(log);
+    let (log, log_backend) = Counted::around("blobsfile", Arc::new(log));
     let applied = index.applied()?;
     let mut read_only = lost_before(&log_report, applied);
     let mut reader = LogReader::new(log.clone(), applied);
@@ -116,7 +119,8 @@ async fn bring_up(
     let (blobs, blobs_report) = open_leaf(dir.leaf(BLOBS_LEAF, &index), relied, bad).await?;
     progress(&format!("packs: {} records added", blobs_report.records_added));
     let found = Found { log: log_report, blobs: blobs_report, replayed, last: position.sequence, last_time };
-    Ok(Stores { index, blobs: Arc::new(blobs), log, position, read_only, found })
+    let (blobs, blobs_backend) = Counted::around("blobsfile", Arc::new(blobs));
+    Ok(Stores { index, blobs, log, backends: vec![blobs_backend, log_backend], position, read_only, found })
 }
 
 /// Why the log can't be continued, if it lost records that the index holds.
@@ -167,9 +171,10 @@ impl Engine {
         // An interrupted rebuild's; what is in place is complete.
         remove(&dir.root.join("index.new"))?;
         remove(&dir.root.join("index.old"))?;
-        let Stores { index, blobs, log, position, read_only, found } = stores;
+        let Stores { index, blobs, log, backends, position, read_only, found } = stores;
+        let observed = Arc::new(Observed::new(clock.now(), random()?));
         let pending = Arc::new(Pending::default());
-        let database = Database::default();
+        let database = Arc::<Database>::default();
         let committer = Committer::start(
             Log::new(log.clone(), position),
             index.clone(),
@@ -187,6 +192,8 @@ impl Engine {
             sessions: Sessions::default(),
             committer,
             database,
+            backends,
+            observed,
             cache: PlainCache::default(),
             is_flushing: false.into(),
             read_only,
@@ -251,8 +258,8 @@ pub async fn rebuild(dir: DataDir, progress: &mut (dyn FnMut(&str) + Send)) -> R
     }
     failpoint::hit("rebuild.read");
     mark_complete(&stores.index).await?;
-    let Stores { index, blobs, log, found, .. } = stores;
-    drop((blobs, log, index));
+    let Stores { index, blobs, log, backends, found, .. } = stores;
+    drop((blobs, log, backends, index));
     remove(&old)?;
     failpoint::hit("rebuild.complete");
     replace(&new, &current, &old)

@@ -3,7 +3,7 @@
 //! **Verified at every border.** SHA-1 and BLAKE3 of every blob are recomputed before a bundle is stored.
 //! **A SHA-1 collision harms nobody.** Questions carry both hashes; an id that belongs to other bytes is a conflict.
 
-use datadb::{BlobId, Bundle, Digest, ObjectRef, wire::Answer};
+use datadb::{BlobId, BlobRef, Bundle, Digest, ObjectRef, wire::Answer};
 
 use super::{Engine, EngineError, verify};
 use crate::store::{Outcome, Presence};
@@ -44,8 +44,13 @@ impl Engine {
     pub async fn find_blobs(&self, question: Vec<(BlobId, Digest)>) -> Result<Vec<Answer>, EngineError> {
         let ids: Vec<BlobId> = question.iter().map(|(id, _)| *id).collect();
         let found = self.inner.blobs.find(&ids).await?;
+        let observed = &self.inner.observed;
         let answer = |((_, digest), presence): (&(BlobId, Digest), Presence)| match presence {
-            Presence::Have(found) if found.digest == *digest => Answer::Have,
+            Presence::Have(found) if found.digest == *digest => {
+                observed.dedup_blobs.add(1);
+                observed.dedup_bytes.add(u64::from(found.len));
+                Answer::Have
+            }
             Presence::Have(_) => Answer::Conflict,
             Presence::Missing | Presence::Unknown => Answer::Missing,
         };
@@ -77,7 +82,7 @@ impl Engine {
 
     /// Stores a verified bundle. It is durable when a commit that came later returns.
     pub async fn put_bundle(&self, Verified(bundle): Verified) -> Result<Stored, EngineError> {
-        let ids: Vec<BlobId> = bundle.refs().map(|blob| blob.id).collect();
+        let blobs: Vec<BlobRef> = bundle.refs().collect();
         let put = self.inner.blobs.put(bundle, bytes::Bytes::new()).await?;
         if put.unflushed_bytes > UNFLUSHED_BYTES_HARD || put.unflushed_blobs > UNFLUSHED_BLOBS_HARD {
             self.inner.committer.flush().await?;
@@ -85,11 +90,15 @@ impl Engine {
             self.flush_in_background();
         }
         let mut stored = Stored::default();
-        for (id, outcome) in ids.into_iter().zip(put.outcomes) {
+        for (blob, outcome) in blobs.into_iter().zip(put.outcomes) {
             match outcome {
                 Outcome::New => stored.blobs_new += 1,
-                Outcome::Known => stored.blobs_known += 1,
-                Outcome::Conflict => stored.conflicts.push(id),
+                Outcome::Known => {
+                    stored.blobs_known += 1;
+                    self.inner.observed.dedup_blobs.add(1);
+                    self.inner.observed.dedup_bytes.add(u64::from(blob.len));
+                }
+                Outcome::Conflict => stored.conflicts.push(blob.id),
             }
         }
         Ok(stored)

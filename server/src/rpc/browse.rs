@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{REPLIES_MAX, Replies, status, versions};
+use super::{REPLIES_MAX, Replies, spawn, status, versions};
 use crate::engine::{
     Engine, EngineError,
     browse::{BackupPages, Filter, Wanted},
@@ -55,7 +55,7 @@ where
 {
     let (replies, stream) = mpsc::channel(REPLIES_MAX);
     let work = work(replies.clone());
-    tokio::spawn(async move {
+    spawn(async move {
         if let Err(error) = work.await {
             // Where nobody listens any more nobody needs to know.
             drop(replies.send(Err(error.into())).await);

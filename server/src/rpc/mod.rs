@@ -1,18 +1,29 @@
 //! The gRPC services: decode, call the engine, encode. One service a file; nothing here decides anything.
 
+mod asker;
 mod browse;
 mod database;
+mod monitor;
 mod queue;
 mod repository;
+mod requests;
 mod store;
 mod upload;
 mod versions;
 
 use std::time::Duration;
 
-use datadb::{Fault, api, limits};
+use datadb::{Fault, api, limits, wire::metadata};
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, transport::server::Router};
+use tonic::{
+    Request, Status,
+    transport::server::{Router, UdsConnectInfo},
+};
+use tower::layer::util::{Identity, Stack};
+use tracing::Instrument as _;
+
+pub use self::requests::Requests;
 
 use crate::engine::{Engine, EngineError};
 
@@ -40,8 +51,29 @@ fn status(error: impl Into<EngineError>) -> Status {
     error.into().into()
 }
 
+/// Spawns a part of a call, so that what it logs carries the call's span.
+fn spawn<T: Send + 'static>(part: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(part.in_current_span())
+}
+
+/// Who asks, for showing: what the client says of whom it asks for, else where it is.
+fn client<T>(request: &Request<T>) -> String {
+    let named = request.metadata().get(metadata::CLIENT).and_then(|name| metadata::client(name.to_str().ok()?));
+    if let Some(named) = named {
+        return named.to_owned();
+    }
+    let unix = || request.extensions().get::<UdsConnectInfo>()?.peer_cred?.pid();
+    match request.remote_addr() {
+        Some(address) => address.to_string(),
+        None => unix().map_or_else(|| "unix".to_owned(), |pid| format!("pid:{pid}")),
+    }
+}
+
+/// The services with what every call goes through.
+pub type Services = Router<Stack<Requests, Identity>>;
+
 /// All services of a repository, with reflection and health.
-pub async fn router(engine: Engine) -> Result<Router, tonic_reflection::server::Error> {
+pub async fn router(engine: Engine) -> Result<Services, tonic_reflection::server::Error> {
     use tonic_reflection::server::Builder;
     let descriptors = || {
         Builder::configure()
@@ -53,11 +85,14 @@ pub async fn router(engine: Engine) -> Result<Router, tonic_reflection::server::
     let upload = api::upload_server::UploadServer::new(upload::Service(engine.clone()));
     let browse = api::browse_server::BrowseServer::new(browse::Service(engine.clone()));
     let database = api::database_server::DatabaseServer::new(database::Service(engine.clone()));
+    let monitor = api::monitor_server::MonitorServer::new(monitor::Service(engine.clone()));
+    let requests = Requests(engine.observed().clone());
     let store = api::store_server::StoreServer::new(store::Service(engine));
     reporter.set_serving::<api::repository_server::RepositoryServer<repository::Service>>().await;
     reporter.set_serving::<api::upload_server::UploadServer<upload::Service>>().await;
     reporter.set_serving::<api::browse_server::BrowseServer<browse::Service>>().await;
     reporter.set_serving::<api::database_server::DatabaseServer<database::Service>>().await;
+    reporter.set_serving::<api::monitor_server::MonitorServer<monitor::Service>>().await;
     reporter.set_serving::<api::store_server::StoreServer<store::Service>>().await;
     let max = limits::MESSAGE_BYTES_MAX;
     Ok(tonic::transport::Server::builder()
@@ -66,6 +101,7 @@ pub async fn router(engine: Engine) -> Result<Router, tonic_reflection::server::
         .max_frame_size(FRAME_BYTES)
         .max_concurrent_streams(limits::STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .layer(requests)
         .add_service(health)
         .add_service(descriptors().build_v1()?)
         .add_service(descriptors().build_v1alpha()?)
@@ -73,5 +109,6 @@ pub async fn router(engine: Engine) -> Result<Router, tonic_reflection::server::
         .add_service(upload.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(browse.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(database.max_decoding_message_size(max).max_encoding_message_size(max))
+        .add_service(monitor)
         .add_service(store.max_decoding_message_size(max).max_encoding_message_size(max)))
 }

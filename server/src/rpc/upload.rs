@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{REPLIES_MAX, Replies, status};
+use super::{REPLIES_MAX, Replies, spawn, status};
 use crate::engine::{
     Engine, EngineError,
     commit::CommitCall,
@@ -83,7 +83,7 @@ async fn put_objects(engine: &Engine, request: api::PutObjectsRequest) -> Result
 /// Starts to verify a bundle beside others.
 fn verify(engine: &Engine, request: api::PutBundlesRequest) -> JoinHandle<Result<Verified, EngineError>> {
     let engine = engine.clone();
-    tokio::spawn(async move {
+    spawn(async move {
         engine.sessions().renew(&request.session, engine.now())?;
         engine.check_writable()?;
         let bundle = request.bundle.ok_or(DecodeError::Short { field: "bundle" })?;
@@ -100,7 +100,7 @@ where
     F: Future<Output = Result<A, Status>> + Send,
 {
     let (replies, stream) = mpsc::channel(REPLIES_MAX);
-    tokio::spawn(async move {
+    spawn(async move {
         loop {
             let reply = match requests.message().await {
                 Ok(Some(request)) => answer(request).await,
@@ -142,7 +142,7 @@ impl api::upload_server::Upload for Service {
             affected: Vec::new(),
         };
         let engine = self.0.clone();
-        tokio::spawn(async move {
+        spawn(async move {
             if replies.send(Ok(first)).await.is_err() {
                 return engine.sessions().close(&id);
             }
@@ -186,7 +186,7 @@ impl api::upload_server::Upload for Service {
         let (replies, stream) = mpsc::channel(REPLIES_MAX);
         let verifier = engine.clone();
         let failures = replies.clone();
-        tokio::spawn(async move {
+        spawn(async move {
             loop {
                 match requests.message().await {
                     Ok(Some(request)) => {
@@ -200,7 +200,7 @@ impl api::upload_server::Upload for Service {
                 }
             }
         });
-        tokio::spawn(async move {
+        spawn(async move {
             while let Some(next) = verified.recv().await {
                 let stored = async {
                     let verified = next.await.map_err(|_| EngineError::Stopping)??;
@@ -262,7 +262,7 @@ impl api::upload_server::Upload for Service {
         };
         let engine = self.0.clone();
         // A client that goes away does not stop a commit half way.
-        let backup = tokio::spawn(async move { engine.commit(call).await }).await;
+        let backup = spawn(async move { engine.commit(call).await }).await;
         let backup = backup.map_err(|_| status(EngineError::Stopping))??;
         Ok(Response::new(api::CommitReply { backup: Some((&backup).into()) }))
     }

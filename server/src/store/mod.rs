@@ -17,6 +17,7 @@
 
 pub mod blobsfile;
 pub mod conformance;
+pub mod counted;
 pub mod cut;
 pub mod disk;
 pub mod faulty;
@@ -151,6 +152,8 @@ pub struct StoreStats {
     pub stored_bytes: u64,
     /// Blobs whose only copy failed verification.
     pub bad_blobs: u64,
+    /// Files that it keeps open.
+    pub open_files: u64,
 }
 
 /// What can go wrong in a store.

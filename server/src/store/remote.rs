@@ -191,6 +191,8 @@ impl BlobStore for Remote {
             records: totals.records,
             stored_bytes: totals.stored_bytes,
             bad_blobs: totals.bad_blobs,
+            // Its connection is no file, and the peer's files are the peer's.
+            open_files: 0,
         })
     }
 }

@@ -18,9 +18,9 @@ use datadb::{
 };
 
 use self::evaluate::weight;
-pub use self::{cursors::Cursors, transactions::Transactions};
+pub use self::{cursors::Cursors, transactions::{Held, Transactions}};
 use super::{Engine, EngineError};
-use crate::db::data::Overlay;
+use crate::{db::data::Overlay, observe::Observed};
 
 /// The database that is meant where none is named.
 pub const DEFAULT: &str = "default";
@@ -60,7 +60,9 @@ impl<E: Into<EngineError>> From<E> for Stop {
     }
 }
 
-fn failed(error: &EngineError) -> Reply {
+/// The store failed, which the reply tells in words only.
+fn failed(observed: &Observed, error: &EngineError) -> Reply {
+    observed.errors.report(error.kind(), error);
     Reply::Error(Refusal::err(error.to_string()))
 }
 
@@ -138,7 +140,7 @@ impl Engine {
             })
             .await
         };
-        result.unwrap_or_else(|error| (vec![failed(&error); count], Vec::new()))
+        result.unwrap_or_else(|error| (vec![failed(self.observed(), &error); count], Vec::new()))
     }
 
     /// Carries out a command that needs more than the index.
@@ -157,7 +159,7 @@ impl Engine {
         match result {
             Ok(reply) => reply,
             Err(Stop::Refused(refusal)) => Reply::Error(refusal),
-            Err(Stop::Failed(error)) => failed(&error),
+            Err(Stop::Failed(error)) => failed(self.observed(), &error),
         }
     }
 

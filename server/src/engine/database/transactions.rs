@@ -12,7 +12,7 @@ use datadb::{
 };
 
 use super::{
-    Stop,
+    Database, Stop,
     evaluate::{self, weight},
 };
 use crate::{
@@ -26,10 +26,20 @@ const OPEN_MAX: usize = 64;
 /// A transaction.
 #[derive(Debug, Default)]
 struct Open {
+    /// Streams that hold it.
+    holders: usize,
     calls: Vec<Call>,
     bytes: usize,
     overlay: Overlay,
     is_ended: bool,
+}
+
+impl Open {
+    /// Ends it; gives what it held.
+    fn end(&mut self) -> Self {
+        let ended = Self { holders: self.holders, is_ended: true, ..Self::default() };
+        std::mem::replace(self, ended)
+    }
 }
 
 #[derive(Debug)]
@@ -57,7 +67,13 @@ fn unknown(id: &str) -> Refusal {
 impl Transactions {
     fn alive(&self, now: i64) -> MutexGuard<'_, HashMap<String, Slot>> {
         let mut slots = locked(&self.0);
-        slots.retain(|_, slot| now.saturating_sub(slot.used) <= i64::from(limits::LEASE_SECONDS));
+        slots.retain(|_, slot| {
+            let is_alive = now.saturating_sub(slot.used) <= i64::from(limits::LEASE_SECONDS);
+            if !is_alive {
+                locked(&slot.open).end();
+            }
+            is_alive
+        });
         slots
     }
 
@@ -70,14 +86,51 @@ impl Transactions {
 
     fn take(&self, id: &str, now: i64) -> Result<Open, Refusal> {
         let slot = self.alive(now).remove(id).ok_or_else(|| unknown(id))?;
-        let mut open = locked(&slot.open);
-        let taken = std::mem::take(&mut *open);
-        open.is_ended = true;
-        Ok(taken)
+        Ok(locked(&slot.open).end())
+    }
+}
+
+/// A stream's hold on a transaction. When the last one is dropped, a transaction that is still open leaves nothing.
+#[derive(Debug)]
+pub struct Held {
+    database: Arc<Database>,
+    id: String,
+    open: Arc<Mutex<Open>>,
+}
+
+impl Held {
+    /// Whether there is anything left to hold.
+    pub fn is_open(&self) -> bool {
+        !locked(&self.open).is_ended
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut open = locked(&self.open);
+        open.holders -= 1;
+        if open.holders > 0 || open.is_ended {
+            return;
+        }
+        open.end();
+        drop(open);
+        let mut slots = locked(&self.database.transactions.0);
+        // Another one may have the same name by now.
+        if slots.get(&self.id).is_some_and(|slot| Arc::ptr_eq(&slot.open, &self.open)) {
+            slots.remove(&self.id);
+        }
     }
 }
 
 impl Engine {
+    /// Holds an open transaction.
+    pub fn hold_transaction(&self, id: &str) -> Option<Held> {
+        let database = self.inner.database.clone();
+        let open = database.transactions.find(id, self.now()).ok()?;
+        locked(&open).holders += 1;
+        Some(Held { database, id: id.to_owned(), open })
+    }
+
     /// Begins a transaction, or joins one.
     pub(super) fn begin(&self, id: &str) -> Result<Reply, Stop> {
         if id.len() > limits::DATABASE_BYTES_MAX {

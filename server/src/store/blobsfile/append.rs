@@ -24,6 +24,13 @@ pub(super) struct Appender {
     pub last_number: u64,
 }
 
+impl Appender {
+    /// Pack files that it holds open.
+    pub fn open_files(&self) -> u64 {
+        (self.unsynced.len() + usize::from(self.open.is_some())) as u64
+    }
+}
+
 /// The pack that takes the next record.
 #[derive(Debug)]
 pub(super) struct OpenPack {

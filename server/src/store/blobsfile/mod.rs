@@ -215,9 +215,12 @@ impl Inner {
     }
 
     fn stats(&self) -> StoreStats {
+        let read = self.files.lock().unwrap_or_else(PoisonError::into_inner).len();
         let state = self.state();
+        let open_files = read as u64 + state.appender.open_files();
         let Totals { blobs, blob_bytes, dead_bytes, records, bad_blobs } = state.totals;
-        StoreStats { blobs, blob_bytes, dead_bytes, records, bad_blobs, stored_bytes: state.packs.values().sum() }
+        let stored_bytes = state.packs.values().sum();
+        StoreStats { blobs, blob_bytes, dead_bytes, records, stored_bytes, bad_blobs, open_files }
     }
 }
 

@@ -1,0 +1,114 @@
+//! The server over HTTP/1, for looking at it: `/debug/monitor`, `/debug/vars`, `/metrics`. One page a file.
+
+mod exposition;
+mod metrics;
+mod monitor;
+mod vars;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+
+use crate::engine::{Engine, EngineError};
+
+/// Connections at the same time; more wait to be accepted. All readers of the monitor, and a few who scrape.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Bytes of a request's head: a path, a host and what browsers add. Bodies are not read.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Header fields of a request.
+const HEADERS_MAX: usize = 64;
+
+/// A connection that has not sent the head of a request for so long is closed.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long to wait when nothing can be accepted, as when all file descriptors are taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const INDEX: &str = "\
+datadb-server
+  /debug/monitor   every command as it comes (Server-Sent Events)
+  /debug/vars      what was counted since the start (JSON)
+  /metrics         the same for Prometheus
+";
+
+fn router(engine: Engine) -> Router {
+    Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/debug/monitor", get(monitor::page))
+        .route("/debug/vars", get(vars::page))
+        .route("/metrics", get(metrics::page))
+        .with_state(engine)
+}
+
+/// Serves until it is dropped, and then ends all connections.
+pub async fn serve(listener: TcpListener, engine: Engine) {
+    let (router, places) = (router(engine), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let mut connections = JoinSet::new();
+    loop {
+        let place = places.clone().acquire_owned().await.expect("nobody closes it");
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let served = connection(stream, router.clone());
+                connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "can't accept a connection over HTTP");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection over HTTP broke");
+    }
+}
+
+/// A page of this type.
+fn page(content_type: &'static str, body: String) -> Response {
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
+}
+
+/// What failed, as a page.
+struct Failed(EngineError);
+
+impl<E: Into<EngineError>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        (StatusCode::INTERNAL_SERVER_ERROR, format!("{}\n", self.0)).into_response()
+    }
+}

@@ -1,0 +1,106 @@
+//! Counts what goes into a backend and comes out of it.
+//!
+//! Around every leaf, whichever its type, so that no backend counts for itself. It prints itself as the leaf: it keeps
+//! nothing, and nobody chooses it.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use datadb::{BlobId, Bundle};
+
+use super::{BlobStore, Cursor, Durable, Item, Outcome, Presence, Put, SharedStore, StoreError, StoreStats, Stored};
+use crate::observe::Counter;
+
+/// What has gone through a backend since the server started. Bytes are as they are stored.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Blobs that were new and stored.
+    pub blobs_uploaded: Counter,
+    /// Bytes of the bundles that hold them.
+    pub bytes_uploaded: Counter,
+    /// Blobs of the bundles that were read.
+    pub blobs_downloaded: Counter,
+    /// Bytes of these bundles.
+    pub bytes_downloaded: Counter,
+}
+
+/// A backend to look at.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Its type in lower case, such as `blobsfile`.
+    pub kind: &'static str,
+    /// Its own name: what it prints itself as.
+    pub name: String,
+    /// What has gone through it.
+    pub traffic: Arc<Traffic>,
+    store: SharedStore,
+}
+
+impl Backend {
+    /// Counts and sizes.
+    pub async fn stats(&self) -> Result<StoreStats, StoreError> {
+        self.store.stats().await
+    }
+}
+
+/// A store whose traffic is counted.
+#[derive(Debug)]
+pub struct Counted {
+    inner: SharedStore,
+    traffic: Arc<Traffic>,
+}
+
+impl Counted {
+    /// Puts the counting around a backend of this type. What comes back with it is for those who look.
+    pub fn around(kind: &'static str, inner: SharedStore) -> (SharedStore, Backend) {
+        let traffic = Arc::<Traffic>::default();
+        let backend = Backend { kind, name: inner.to_string(), traffic: traffic.clone(), store: inner.clone() };
+        (Arc::new(Self { inner, traffic }), backend)
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+impl BlobStore for Counted {
+    async fn put(&self, bundle: Bundle, label: Bytes) -> Result<Put, StoreError> {
+        let bytes = bundle.data().len();
+        let put = self.inner.put(bundle, label).await?;
+        if put.cursor.is_some() {
+            let new = put.outcomes.iter().filter(|outcome| **outcome == Outcome::New).count();
+            self.traffic.blobs_uploaded.add(new as u64);
+            self.traffic.bytes_uploaded.add(bytes as u64);
+        }
+        Ok(put)
+    }
+
+    async fn find(&self, ids: &[BlobId]) -> Result<Vec<Presence>, StoreError> {
+        self.inner.find(ids).await
+    }
+
+    async fn get(&self, id: &BlobId) -> Result<Option<Stored>, StoreError> {
+        let stored = self.inner.get(id).await?;
+        if let Some(Stored { bundle, .. }) = &stored {
+            self.traffic.blobs_downloaded.add(bundle.refs().count() as u64);
+            self.traffic.bytes_downloaded.add(bundle.data().len() as u64);
+        }
+        Ok(stored)
+    }
+
+    async fn flush(&self) -> Result<Vec<Durable>, StoreError> {
+        self.inner.flush().await
+    }
+
+    async fn enumerate(&self, after: Option<Cursor>, max: usize) -> Result<Vec<Item>, StoreError> {
+        self.inner.enumerate(after, max).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
+        self.inner.stats().await
+    }
+}
