@@ -25,7 +25,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::observe::{Observed, calls::Method};
 
-/// Puts [`Observing`] around a service.
+/// Puts what every call goes through around a service.
 #[derive(Clone, Debug)]
 pub struct Requests(pub Arc<Observed>);
 
