@@ -151,7 +151,6 @@ async fn the_monitor_over_grpc_shows_whom_a_client_asks_for() {
     let mut server = served(scratch.path(), &[]);
     let (watcher, connection) = (connect(&server).await, connect(&server).await);
     let mut watching = watcher.watch().await.expect("a reader");
-    connection.execute(&Call { database: "other".to_owned(), ..call(&[b"get", b"\xff"]) }).await.expect_err("no key");
     connection.execute(&Call { database: "other".to_owned(), ..call(&[b"sadd", b"s", b"\xff"]) }).await.expect("ok");
     let seen = watching.next().await.expect("open").expect("a command");
     assert_eq!((&*seen.name, &*seen.database, seen.lost), ("sadd", "other", 0));
@@ -202,7 +201,80 @@ async fn a_slow_reader_is_told_what_it_lost_and_slows_nobody() {
     let (watcher, connection) = (connect(&server).await, connect(&server).await);
     let (mut events, mut watching) = (Events::of(server.http(), "/debug/monitor"), watcher.watch().await.expect("one"));
     storm(&connection).await;
-    connection.execute(&call(&[b"echo_is_no_command"]).clone()).await.ok();
+    connection.execute(&call(&[b"get", b"end"])).await.expect("a reply");
+    let (mut lost, mut seen) = (0, 0);
+    loop {
+        let line = events.next();
+        if let Some((count, _)) = line.split_once(" commands lost: ") {
+            lost += count.parse::<usize>().expect("a number");
+        } else if line.contains("[end]") {
+            break;
+        } else {
+            seen += 1;
+        }
+    }
+    assert!(lost > 0, "sockets and ring together held {STORM} commands");
+    assert_eq!(lost + seen, STORM);
+    let (mut lost, mut seen) = (0, 0);
+    loop {
+        let next = watching.next().await.expect("open").expect("a command");
+        lost += next.lost;
+        if next.arguments == ["end"] {
+            break;
+        }
+        seen += 1;
+    }
+    assert!(lost > 0, "windows and ring together held {STORM} commands");
+    assert_eq!(lost + seen, STORM as u64);
+}
+
+/// A call's own id comes back with its answer, one that is none is replaced; what the server logs of a call as JSON
+/// carries the id, be it a program's own or one that the client gave.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_comes_back_and_is_in_the_log() {
+    let scratch = scratch();
+    let server = served(scratch.path(), &["--log-format", "json"]);
+    let client = server.client();
+    for (name, seed) in [("a", 1), ("b", 2)] {
+        write(scratch.path().join(name).join("file"), random_bytes(seed, 5000));
+        client.backup(&scratch.path().join(name));
+    }
+    let channel = Channel::from_shared(server.url().to_owned()).expect("a URL").connect().await.expect("it is there");
+    let mut repository = RepositoryClient::new(channel.clone());
+    for (id, is_kept) in [("my-own-17", true), ("no word", false), (&*"x".repeat(129), false), ("", false)] {
+        let mut request = Request::new(api::StatsRequest {});
+        request.metadata_mut().insert("x-request-id", id.parse().expect("ASCII"));
+        let reply = repository.stats(request).await.expect("a reply");
+        let back = reply.metadata().get("x-request-id").expect("an id").to_str().expect("ASCII");
+        assert_eq!(back == id, is_kept, "{back} for {id}");
+        assert!(is_kept || back.starts_with("server-"), "{back}");
+    }
+    damage(&server.data().join("blobs/0000000000000001.pack"));
+    let mut request =
+        Request::new(api::StoreGetRequest { id: BlobId::of(&random_bytes(1, 5000)).as_bytes().to_vec().into() });
+    request.metadata_mut().insert("x-request-id", "my-own-18".parse().expect("ASCII"));
+    let status = StoreClient::new(channel).get(request).await.expect_err("it is damaged");
+    assert_eq!(status.metadata().get("x-request-id").expect("an id"), "my-own-18");
+    client.restore("latest", &scratch.path().join("back")).code(3);
+    let log = server.stderr();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let requests: Vec<&str> = lines
+        .iter()
+        .filter(|line| line["level"] == "ERROR")
+        .filter_map(|line| line["span"]["request"].as_str().filter(|_| line["message"].is_string()))
+        .collect();
+    assert!(requests.contains(&"my-own-18"), "{log}");
+    assert!(requests.iter().any(|id| id.starts_with("client-")), "{log}");
+    let metrics = exposition::check(&page(server.http(), "/metrics"));
+    assert_eq!(metrics["datadb_errors_total{kind=\"damaged\"}"], 2.0);
+}
+
+/// Flips a byte in the middle of each of two records of 5000 random bytes.
+fn damage(pack: &Path) {
+    let mut bytes = std::fs::read(pack).expect("a pack");
+    let middles = [bytes.len() / 4, bytes.len() * 3 / 4];
+    middles.iter().for_each(|at| bytes[*at] ^= 1);
+    std::fs::write(pack, bytes).expect("written");
 }
 
 /// What is not there is 404, what is not meant 405, and a head without end is not read.

@@ -34,9 +34,14 @@ fn grpcurl_finds_its_way_by_reflection() {
     write(scratch.path().join("tree/file"), "x");
     server.client().on_host("alpha").backup(&scratch.path().join("tree"));
     let services = ask(&grpcurl, &server, &[], &["list"]).ok().text();
-    for service in
-        ["datadb.v1.Repository", "datadb.v1.Upload", "datadb.v1.Browse", "datadb.v1.Database", "grpc.health.v1.Health"]
-    {
+    for service in [
+        "datadb.v1.Repository",
+        "datadb.v1.Upload",
+        "datadb.v1.Browse",
+        "datadb.v1.Database",
+        "datadb.v1.Monitor",
+        "grpc.health.v1.Health",
+    ] {
         assert!(services.lines().any(|line| line == service), "{service} is not in\n{services}");
     }
     let described = ask(&grpcurl, &server, &[], &["describe", "datadb.v1.Browse"]).ok().text();

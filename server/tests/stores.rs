@@ -9,11 +9,13 @@ use datadb::BlobId;
 use datadb_server::{
     db::{Family, Index},
     engine::{Engine, clock::SystemClock, open::DataDir},
+    observe::Counter,
     rpc,
     store::{
         BlobStore, Presence, SharedStore, StoreError,
         blobsfile::{BlobsFile, LeafConfig, Relied},
         conformance::{bundle, bytes_of, check, sample},
+        counted::{Counted, Traffic},
         disk::RealDisk,
         faulty::{Fault, Faulty},
         memory::MemoryStore,
@@ -48,6 +50,32 @@ async fn blobsfile_conforms() {
         Some(open(&copy))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_counted_store_conforms_and_prints_itself_as_what_it_counts() {
+    let (counted, backend) = Counted::around("memory", Arc::new(MemoryStore::default()));
+    assert_eq!(counted.to_string(), MemoryStore::default().to_string());
+    assert_eq!((backend.kind, &*backend.name), ("memory", &*counted.to_string()));
+    check(counted, &mut |_| None).await;
+}
+
+/// New blobs and the bytes that are stored for them, what is read, and nothing else.
+#[tokio::test]
+async fn traffic_is_what_was_stored_and_what_was_read() {
+    let (store, backend) = Counted::around("memory", Arc::new(MemoryStore::default()));
+    let counts = || {
+        let Traffic { blobs_uploaded, bytes_uploaded, blobs_downloaded, bytes_downloaded } = &*backend.traffic;
+        [blobs_uploaded, bytes_uploaded, blobs_downloaded, bytes_downloaded].map(Counter::get)
+    };
+    let both = bundle(&[Bytes::from("one"), Bytes::from("two")]);
+    let bytes = both.data().len() as u64;
+    store.put(both.clone(), Bytes::new()).await.unwrap();
+    store.put(both, Bytes::new()).await.unwrap();
+    assert_eq!(counts(), [2, bytes, 0, 0], "what is known is not stored again");
+    assert!(store.get(&BlobId::of(b"missing")).await.unwrap().is_none());
+    store.get(&BlobId::of(b"one")).await.unwrap().unwrap();
+    assert_eq!(counts(), [2, bytes, 2, bytes], "a bundle is read as a whole");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use datadb::{
 };
 use lru::LruCache;
 use tokio::{sync::mpsc, task::JoinHandle};
+use tracing::Instrument as _;
 
 use super::{Engine, EngineError, committer::bad_copy};
 use crate::store::{Presence, StoreError, blocking};
@@ -88,7 +89,8 @@ impl Engine {
                 && let Some((place, wanted)) = places.next()
             {
                 let engine = self.clone();
-                reading.push_back(tokio::spawn(async move { engine.fetch(place, wanted).await }));
+                let fetch = async move { engine.fetch(place, wanted).await };
+                reading.push_back(tokio::spawn(fetch.in_current_span()));
             }
             let Some(next) = reading.pop_front() else { return Ok(()) };
             let piece = next.await.map_err(|_| EngineError::Stopping)??;
@@ -109,6 +111,7 @@ impl Engine {
             Ok(None) => return Ok(Piece::Missing(wanted)),
             Err(error) => {
                 self.report_damage(error).await?;
+                self.inner.observed.errors.count(datadb::Kind::Damaged);
                 return Ok(Piece::Damaged(wanted));
             }
         };

@@ -58,3 +58,39 @@ impl Engine {
         self.with_index(move |index| all(index, max)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datadb::backup::BackupTime;
+
+    /// An index that holds names and versions of so many snapshots, and nothing else.
+    fn index(dir: &std::path::Path, snapshots: u32) -> Index {
+        let index = Index::open(dir).unwrap();
+        let mut batch = index.batch();
+        for number in 0..snapshots {
+            let host = HostName::new("host").unwrap();
+            let path = TreePath::new(format!("/{number:04}").as_bytes()).unwrap();
+            let snapshot = SnapshotKey::of(&host, &path);
+            batch.put(Family::Backups, &keys::name(&host, &path), snapshot.as_bytes());
+            for time in [5, 1000 + i64::from(number), 7] {
+                batch.put(Family::Backups, &keys::version(&snapshot, BackupTime::new(time).unwrap()), &[0; 20]);
+            }
+        }
+        index.write(batch).unwrap();
+        index
+    }
+
+    #[test]
+    fn the_newest_of_each_is_found_page_by_page_and_no_more_than_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = index(dir.path(), 600);
+        for (max, found) in [(0, 0), (1, 1), (256, 256), (300, 300), (600, 600), (1000, 600)] {
+            let newest = all(&index, max).unwrap().snapshots;
+            assert_eq!(newest.len(), found);
+            for (number, one) in newest.iter().enumerate() {
+                assert_eq!((one.path.to_string(), one.time), (format!("/{number:04}"), 1000 + number as i64));
+            }
+        }
+    }
+}

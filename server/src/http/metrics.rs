@@ -41,7 +41,7 @@ pub async fn page(State(engine): State<Engine>) -> Result<Response, Failed> {
 fn process(out: &mut Exposition, engine: &Engine) {
     let observed = engine.observed();
     let version = [("version", env!("CARGO_PKG_VERSION"))];
-    out.gauges("datadb_info", "The server's version, as a label.", [(&version[..], 1)]);
+    out.gauges("datadb_build_info", "The server's version, as a label.", [(&version[..], 1)]);
     out.gauge("datadb_start_time_seconds", "When the server started, in unix time.", observed.started_at);
     out.gauge(
         "datadb_writable",

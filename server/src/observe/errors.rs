@@ -11,11 +11,16 @@ use super::Counter;
 pub struct Errors([Counter; KINDS.len()]);
 
 impl Errors {
-    /// Counts one, and logs it within the span of its call: loudly where a person should look at it.
-    pub fn report(&self, kind: Kind, error: &dyn Display) {
+    /// Counts one.
+    pub fn count(&self, kind: Kind) {
         if let Some(at) = KINDS.iter().position(|(known, ..)| *known == kind) {
             self.0[at].add(1);
         }
+    }
+
+    /// Counts one, and logs it within the span of its call: loudly where a person should look at it.
+    pub fn report(&self, kind: Kind, error: &dyn Display) {
+        self.count(kind);
         match kind {
             Kind::Damaged | Kind::Full | Kind::Internal => tracing::error!(?kind, "{error}"),
             _ => tracing::debug!(?kind, "refused: {error}"),

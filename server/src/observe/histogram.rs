@@ -32,9 +32,10 @@ pub struct Durations {
 impl Histogram {
     /// Counts one.
     pub fn add(&self, took: Duration) {
-        let bucket = BOUNDS_MICROS.partition_point(|bound| Duration::from_micros(*bound) < took);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_MICROS.partition_point(|bound| bound * 1000 < nanos);
         self.buckets[bucket].fetch_add(1, Relaxed);
-        self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.nanos.fetch_add(nanos, Relaxed);
     }
 
     /// How many there are.

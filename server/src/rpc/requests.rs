@@ -25,7 +25,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::observe::{Observed, calls::Method};
 
-/// Puts [`Observing`] around a service.
+/// Puts what every call goes through around a service.
 #[derive(Clone, Debug)]
 pub struct Requests(pub Arc<Observed>);
 
@@ -70,7 +70,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let id = request_id(&self.observed, request.headers());
         let method = Method::of(request.uri().path());
-        let span = tracing::info_span!("call", rpc = method.name(), request = id.to_str().unwrap_or_default());
+        // Of the highest level, so that it is there whatever is logged.
+        let span = tracing::error_span!("call", rpc = method.name(), request = id.to_str().unwrap_or_default());
         let call =
             Call { observed: self.observed.clone(), method, began: Instant::now(), span: span.clone(), end: None };
         let answer = span.in_scope(|| self.inner.call(request));
