@@ -22,11 +22,11 @@ fn call(words: &[&str]) -> Call {
 
 async fn connect(server: &Server) -> Connection {
     let access = Access { url: server.url().to_owned(), ..Access::default() };
-    Connection::open(&access).await.unwrap()
+    Connection::open(&access).await.expect("the server is there")
 }
 
 async fn ask(connection: &Connection, words: &[&str]) -> Reply {
-    connection.execute(&call(words)).await.unwrap()
+    connection.execute(&call(words)).await.expect("a reply")
 }
 
 /// Sends a call again and again until the server takes no more; gives how many it took.

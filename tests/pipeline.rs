@@ -19,11 +19,11 @@ fn call(words: &[&str]) -> Call {
 
 async fn connect(server: &Server) -> Connection {
     let access = Access { url: server.url().to_owned(), ..Access::default() };
-    Connection::open(&access).await.unwrap()
+    Connection::open(&access).await.expect("the server is there")
 }
 
 async fn ask(connection: &Connection, words: &[&str]) -> Reply {
-    connection.execute(&call(words)).await.unwrap()
+    connection.execute(&call(words)).await.expect("a reply")
 }
 
 /// Ten times as many commands as a queue holds; every seventh is wrong in one of several ways.
