@@ -7,16 +7,18 @@ RELEASE  := $(CARGO_TARGET_DIR)/release
 CARGO    := cargo
 WHOLE    := --release --workspace --locked
 PREFIX   ?= /usr/local
+TARGET   ?= call
+SECONDS  ?= 300
 DIR      ?= $(CURDIR)
 PROGRAMS := datadb-server datadb-client datadb-resp
 VENV     := $(CACHE)/venv
 
 .NOTPARALLEL:
-.PHONY: help build demo test lint install bench bench-check deps deps-test
+.PHONY: help build demo test lint install bench bench-check fuzz deps deps-test
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  Variables: DIR=path (demo)  TREE=path NEXT=path (bench)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
+	@echo '  Variables: DIR=path (demo)  TREE=path NEXT=path (bench)  TARGET=name SECONDS=n (fuzz)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
 
 build: deps ## Build all programs
 	$(CARGO) build $(WHOLE)
@@ -42,6 +44,9 @@ bench: build ## Measure beside restic and borg (BENCH_ALL=1: bupstash and rustic
 
 bench-check: deps ## Count the instructions of every stage; fails on 10 % more than on record
 	@tests/bench/instructions.sh "$$(tests/bench/stages.sh '$(CARGO_TARGET_DIR)')"
+
+fuzz: ## Fuzz TARGET for SECONDS (needs a nightly compiler and cargo-fuzz)
+	$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $(TARGET) -- -max_total_time=$(SECONDS)
 
 deps:
 	@tests/scripts/need.sh build

@@ -209,17 +209,16 @@ impl Writer {
         }
         let found = runtime.block_on(async { read_back(&connect(url).await, self.letter).await });
         // As it was after the last reply, or after any of the commands behind it.
-        let mut allowed = [&self.model].into_iter().chain(expected.iter().map(|(_, after)| after)).skip(replies.len());
-        if !allowed.any(|state| *state == found) {
-            let last = replies.len().checked_sub(1).map_or(&self.model, |last| &expected[last].1);
-            panic!(
-                "after {} of {} replies writer {} finds what never was: {}",
-                replies.len(),
-                expected.len(),
-                self.letter,
-                differences(last, &found)
-            );
-        }
+        let states: Vec<&Model> = [&self.model].into_iter().chain(expected.iter().map(|(_, after)| after)).collect();
+        let (last, later) = (states[replies.len()], &states[replies.len()..]);
+        assert!(
+            later.contains(&&found),
+            "after {} of {} replies writer {} finds what never was: {}",
+            replies.len(),
+            expected.len(),
+            self.letter,
+            differences(last, &found)
+        );
         self.model = found;
     }
 }

@@ -24,8 +24,11 @@ use crate::log::effect::{Change, DataType, Effect, Spot};
 const PACKED: u8 = 0;
 const SPILLED: u8 = 1;
 
-/// Keys and elements read at once.
+/// Keys read at once.
 const PAGE: usize = 1024;
+
+/// Bytes of elements after which reading stops: more than a reply may have, which tells that there are more.
+const READ_BYTES_MAX: usize = limits::REPLY_BYTES_MAX;
 
 /// An element and its value.
 pub type Element = (Bytes, Bytes);
@@ -175,19 +178,17 @@ impl Changed {
         Ok(())
     }
 
-    /// At most `max` elements, in order.
+    /// At most `max` elements, in order; see [`Overlay::elements`].
     fn elements(&self, index: &Index, spot: &Spot, among: &Among, max: usize) -> Result<Vec<Element>, IndexError> {
-        if among.high.as_ref().is_some_and(|high| *high < among.low) {
+        if max == 0 || among.high.as_ref().is_some_and(|high| *high < among.low) {
             return Ok(Vec::new());
         }
-        // So many more than wanted, as may turn out to be removed.
-        let enough = max.saturating_add(self.elements.len());
         let mut merged: BTreeMap<Bytes, Bytes> = match self.base() {
             None => BTreeMap::new(),
             Some(Stored { packed: Some(packed), .. }) => {
                 packed.iter().filter(|(element, _)| among.holds(element)).map(|(e, v)| (e.clone(), v.clone())).collect()
             }
-            Some(_) => spilled(index, spot, among, enough)?.into_iter().collect(),
+            Some(_) => self.spilled(index, spot, among, max)?,
         };
         for (element, value) in self.elements.iter().filter(|(element, _)| among.holds(element)) {
             match value {
@@ -200,6 +201,36 @@ impl Changed {
         } else {
             merged.into_iter().take(max).collect()
         })
+    }
+
+    /// The first elements of their own in the index that have not changed.
+    fn spilled(
+        &self,
+        index: &Index,
+        spot: &Spot,
+        among: &Among,
+        max: usize,
+    ) -> Result<BTreeMap<Bytes, Bytes>, IndexError> {
+        let of = |element: &[u8]| keys::element(&spot.database, &spot.key, element);
+        let (skip, end) = (of(&[]).len(), behind(&of(&[])));
+        let (mut found, mut bytes) = (BTreeMap::new(), 0);
+        let mut show = |(key, value): super::Pair| {
+            let element = Bytes::from(key).slice(skip..);
+            if !self.elements.contains_key(&element) {
+                bytes += element.len() + value.len();
+                found.insert(element, Bytes::from(value));
+            }
+            found.len() < max && bytes <= READ_BYTES_MAX
+        };
+        if among.is_backward {
+            let from = among.high.as_ref().map_or(end.clone(), |high| of(high));
+            // The end itself belongs to another key.
+            index.each_back(Family::Data, &from, &of(&among.low), |pair| pair.0[..] >= end[..] || show(pair))?;
+        } else {
+            let end = among.high.as_ref().map_or(end, |high| [&of(high)[..], &[0]].concat());
+            index.each(Family::Data, &of(&among.low), &end, show)?;
+        }
+        Ok(found)
     }
 
     fn write(self, index: &Index, spot: &Spot, batch: &mut Batch<'_>) -> Result<(), IndexError> {
@@ -232,23 +263,6 @@ impl Changed {
         }
         Ok(())
     }
-}
-
-fn spilled(index: &Index, spot: &Spot, among: &Among, max: usize) -> Result<Vec<Element>, IndexError> {
-    let of = |element: &[u8]| keys::element(&spot.database, &spot.key, element);
-    let skip = of(&[]).len();
-    let element = |(key, value): super::Pair| (Bytes::from(key).slice(skip..), Bytes::from(value));
-    let end = behind(&of(&[]));
-    let pairs = if among.is_backward {
-        let from = among.high.as_ref().map_or(end.clone(), |high| of(high));
-        // The end itself belongs to another key; nothing is lost, as one more is read.
-        let pairs = index.scan_back(Family::Data, &from, &of(&among.low), max.saturating_add(1))?;
-        pairs.into_iter().filter(|(key, _)| key[..] < end[..]).collect()
-    } else {
-        let end = among.high.as_ref().map_or(end, |high| [&of(high)[..], &[0]].concat());
-        index.scan(Family::Data, &of(&among.low), &end, max)?
-    };
-    Ok(pairs.into_iter().map(element).collect())
 }
 
 /// Changes that are not in the index yet.
@@ -300,7 +314,7 @@ impl Overlay {
         self.at(index, spot)?.get(index, spot, element)
     }
 
-    /// At most `max` elements, in order.
+    /// At most `max` elements, in order. Where they come to more bytes than a reply may have, the first of them that do.
     pub fn elements(&self, index: &Index, spot: &Spot, among: &Among, max: usize) -> Result<Vec<Element>, IndexError> {
         self.at(index, spot)?.elements(index, spot, among, max)
     }
@@ -320,13 +334,18 @@ impl Overlay {
     /// The next keys of a database from one on, and how many were looked at; a page, and none is the end.
     pub fn keys(&self, index: &Index, database: &str, from: &str) -> Result<Vec<(String, DataType)>, IndexError> {
         let first = keys::data(database, from.as_bytes());
-        let stored = index.scan(Family::Data, &first, &keys::data_end(database), PAGE)?;
+        let mut stored = Vec::new();
+        // A string's value may be large, and is not asked for.
+        index.each(Family::Data, &first, &keys::data_end(database), |(key, value)| {
+            stored.push((key, value.first().copied()));
+            stored.len() < PAGE
+        })?;
         let mut page = BTreeMap::new();
-        for (key, value) in &stored {
+        for (key, kind) in &stored {
             let damaged = IndexError::value("a key of a database");
             let name = std::str::from_utf8(keys::data_key(database, key));
             let name = name.map_err(|_| DecodeError::rule("key", "is not UTF-8"));
-            let kind = value.first().copied().ok_or(DecodeError::Short { field: "data type" });
+            let kind = kind.ok_or(DecodeError::Short { field: "data type" });
             let both = name.and_then(|name| Ok((name.to_owned(), DataType::try_from(kind?)?))).map_err(damaged)?;
             page.insert(both.0, both.1);
         }

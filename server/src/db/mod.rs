@@ -218,6 +218,48 @@ impl Index {
         pairs.take(max).inspect(|_| self.count(1)).map(|pair| Ok(pair?)).collect()
     }
 
+    /// Shows pairs with `from <= key < end`, in the order of the keys, until told to stop: for values that may be large.
+    pub fn each(
+        &self,
+        family: Family,
+        from: &[u8],
+        end: &[u8],
+        show: impl FnMut(Pair) -> bool,
+    ) -> Result<(), IndexError> {
+        let mut read = ReadOptions::default();
+        read.set_iterate_upper_bound(end);
+        self.show(family, read, IteratorMode::From(from, Direction::Forward), show)
+    }
+
+    /// Shows pairs with `low <= key <= from`, in descending order of the keys, until told to stop.
+    pub fn each_back(
+        &self,
+        family: Family,
+        from: &[u8],
+        low: &[u8],
+        show: impl FnMut(Pair) -> bool,
+    ) -> Result<(), IndexError> {
+        let mut read = ReadOptions::default();
+        read.set_iterate_lower_bound(low);
+        self.show(family, read, IteratorMode::From(from, Direction::Reverse), show)
+    }
+
+    fn show(
+        &self,
+        family: Family,
+        read: ReadOptions,
+        mode: IteratorMode<'_>,
+        mut show: impl FnMut(Pair) -> bool,
+    ) -> Result<(), IndexError> {
+        for pair in self.db.iterator_cf_opt(self.family(family), read, mode) {
+            self.count(1);
+            if !show(pair?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Applies a batch, whole or not at all, after all batches before it.
     pub fn write(&self, batch: Batch<'_>) -> Result<(), IndexError> {
         let mut options = WriteOptions::default();

@@ -216,6 +216,7 @@ async fn blobs_are_put_and_read_by_their_sha1() {
     assert_eq!(ask(&engine, &format!("bexists {id}")).await, Reply::Integer(0));
     assert_eq!((ask(&engine, "hash abc").await, ask(&engine, "bput abc").await), (text(&id), text(&id)));
     assert_eq!(ask(&engine, &format!("bget {id}")).await, text("abc"));
+    assert!(error(ask(&engine, "bput ").await).contains("nothing is no blob"));
     assert_eq!(ask(&engine, &format!("blen {id}")).await, Reply::Integer(3));
     assert_eq!(ask(&engine, &format!("bmexists {id} {}", "0".repeat(40))).await, Reply::Integers(vec![1, 0]));
     assert_eq!((ask(&engine, "bcnt").await, ask(&engine, "bsize").await), (Reply::Integer(1), Reply::Integer(3)));

@@ -1,0 +1,5 @@
+//! Backups.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| datadb_fuzz::bodies::backup(bytes));

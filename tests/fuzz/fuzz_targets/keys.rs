@@ -1,0 +1,5 @@
+//! Keys of the index.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| datadb_fuzz::bodies::keys(bytes));

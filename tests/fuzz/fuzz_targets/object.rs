@@ -1,0 +1,5 @@
+//! Objects: metas, sets, lists.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| datadb_fuzz::bodies::object(bytes));

@@ -1,0 +1,5 @@
+//! Commands as words.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| datadb_fuzz::bodies::words(bytes));
