@@ -33,7 +33,7 @@ macro_rules! with_commands {
             Scan "scan" -2 Keys Read ScanArgs "cursor [MATCH pattern] [COUNT count] [TYPE type]" "Lists keys page by page";
             Keys "keys" 2 Keys Read PatternArgs "pattern" "Lists the keys that match";
             Get "get" 2 Strings Read KeyArgs "key" "Reads a string";
-            Set "set" -3 Strings Write SetArgs "key value [NX | XX] [GET]" "Sets a string, whatever the key held";
+            Set "set" -3 Strings Write SetArgs "key value [NX | XX] [GET] [KEEPTTL]" "Sets a string, whatever the key held";
             Mget "mget" -2 Strings Read KeysArgs "key [key ...]" "Reads several strings";
             Strlen "strlen" 2 Strings Read KeyArgs "key" "Tells the length of a string in bytes";
             Range "range" 4 Strings Read RangeArgs "start end limit" "Reads the strings from one key to another, in order";
@@ -138,6 +138,16 @@ impl Spec {
         if arguments == wanted || (self.arity < 0 && arguments > wanted) { Ok(()) } else { Err(self.wrong_arity()) }
     }
 
+    /// Whether it may stand in a batch, between `MULTI` and `EXEC`: it needs nothing but the index, or nothing at all.
+    pub fn may_be_queued(&self) -> bool {
+        match self.group {
+            Group::Blobs | Group::Transactions => false,
+            Group::Server => !["info", "init", "done"].contains(&self.name),
+            Group::Connection => !["monitor", "shutdown", "watch"].contains(&self.name),
+            Group::Keys | Group::Strings | Group::Hashes | Group::Sets | Group::Lists => true,
+        }
+    }
+
     /// What Redis says about it.
     pub fn wrong_arity(&self) -> Refusal {
         Refusal::err(format!("wrong number of arguments for '{}' command", self.name))
@@ -157,16 +167,16 @@ pub const CONNECTION: &[Spec] = &[
     of_connection(
         "client",
         -2,
-        "SETNAME name | GETNAME | ID | SETINFO key value | LIST | NO-EVICT ON|OFF",
+        "SETNAME name | GETNAME | ID | INFO | LIST | SETINFO key value | NO-EVICT ON|OFF",
         "Tells about connections",
     ),
     of_connection("select", 2, "database", "Chooses the database"),
     of_connection("quit", -1, "", "Closes the connection"),
     of_connection("reset", 1, "", "Makes the connection as new"),
-    of_connection("command", -1, "[COUNT | INFO name ... | DOCS name ...]", "Tells which commands there are"),
+    of_connection("command", -1, "[COUNT | LIST | INFO name ... | DOCS name ...]", "Tells which commands there are"),
     of_connection("config", -2, "GET parameter ...", "Shows settings"),
     of_connection("monitor", 1, "", "Shows every command as it comes"),
-    of_connection("shutdown", -1, "", "Stops the server, where that is allowed"),
+    of_connection("shutdown", -1, "", "Stops the sidecar, where that is allowed"),
     of_connection("multi", 1, "", "Begins to queue commands"),
     of_connection("exec", 1, "", "Runs the queued commands as one transaction"),
     of_connection("discard", 1, "", "Forgets the queued commands"),

@@ -138,6 +138,12 @@ pub const PACKED_BYTES_MAX: usize = 4 << 10;
 /// Commands of one stream that are carried out together, and that may be under way.
 pub const PIPELINE_COMMANDS_MAX: usize = 256;
 
+/// Commands in one message of a stream: what a client wrote at once, as a rule.
+pub const GROUP_COMMANDS_MAX: usize = 1024;
+
+/// Streams that one connection may have at the same time.
+pub const STREAMS_MAX: u32 = 256;
+
 /// Bytes (roughly) of the arguments of one command that a monitor shows: enough to recognise it, and what waits for slow
 /// readers stays small.
 pub const SEEN_BYTES_MAX: usize = 4 << 10;

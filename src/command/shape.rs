@@ -193,6 +193,9 @@ shape! {
     parse(words) Ok(Self { pattern: words[0].clone() })
 }
 
+/// Options of `SET` in Redis that give a key an end.
+const EXPIRING: [&str; 4] = ["ex", "px", "exat", "pxat"];
+
 shape! {
     /// Of `SET`.
     SetArgs {
@@ -216,11 +219,17 @@ shape! {
     parse(words) {
         let (key, value) = (Key::try_from(&words[0])?, checked_value(words[1].clone())?);
         let mut args = Self { key, value, if_missing: false, if_there: false, get: false };
-        for word in &words[2..] {
+        let mut options = words[2..].iter();
+        while let Some(word) = options.next() {
             match word {
                 word if is(word, "nx") && !args.if_there => args.if_missing = true,
                 word if is(word, "xx") && !args.if_missing => args.if_there = true,
                 word if is(word, "get") => args.get = true,
+                // Nothing expires, so nothing is to keep.
+                word if is(word, "keepttl") => {}
+                word if EXPIRING.iter().any(|name| is(word, name)) && options.next().is_some() => {
+                    return Err(Refusal::err("keys don't expire here: SET takes no EX, PX, EXAT or PXAT"));
+                }
                 _ => return Err(Refusal::syntax()),
             }
         }

@@ -28,6 +28,16 @@ fn refusals_are_worded_as_redis_words_them() {
 }
 
 #[test]
+fn set_keeps_what_nothing_has_and_refuses_to_let_a_key_expire() {
+    let Ok(Command::Set(args)) = parse("set k v KEEPTTL xx") else { panic!("not a set") };
+    assert!(args.if_there && !args.if_missing && !args.get);
+    for option in ["EX 10", "px 10", "exat 10", "PXAT 10"] {
+        assert!(refused(&format!("set k v {option}")).contains("keys don't expire"), "{option}");
+    }
+    assert_eq!(refused("set k v ex"), "ERR syntax error");
+}
+
+#[test]
 fn a_key_that_is_not_utf8_is_refused_in_words() {
     let words = [Bytes::from("get"), Bytes::from(&b"\xff"[..])];
     assert!(Command::parse(&words).unwrap_err().message.contains("UTF-8"));

@@ -213,6 +213,7 @@ macro_rules! commands {
                     let calls = batch.commands.into_iter().map(single);
                     Command::Batch(calls.collect::<Result<_, _>>()?)
                 }
+                Wire::Group(_) => return Err(Refusal::err("a group stands only in a stream, and in no other command")),
             })
         }
     };
@@ -225,6 +226,22 @@ fn single(command: api::Command) -> Result<Call, Refusal> {
         return Err(Refusal::err("MULTI calls can not be nested"));
     }
     Call::try_from(command)
+}
+
+impl api::Command {
+    /// Several commands in one message of a stream.
+    pub fn group(calls: &[Call]) -> Self {
+        let group = api::Batch { commands: calls.iter().map(Into::into).collect() };
+        Self { command: Some(api::command::Command::Group(group)), ..Self::default() }
+    }
+
+    /// The commands of a message, and whether they came as a group.
+    pub fn ungroup(self) -> (Vec<Self>, bool) {
+        match self.command {
+            Some(api::command::Command::Group(group)) => (group.commands, true),
+            _ => (vec![self], false),
+        }
+    }
 }
 
 impl From<&Call> for api::Command {

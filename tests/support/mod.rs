@@ -16,5 +16,6 @@ pub mod oddities;
 pub mod place;
 pub mod processes;
 pub mod raw;
+pub mod resp;
 pub mod tree;
 pub mod versions;

@@ -30,7 +30,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
     color::{self, When},
-    connection::{Access, Connection, Rate},
+    connection::{Access, Connection, Rate, Streams},
     exit::{self, Outcome},
     report::Show,
 };
@@ -205,6 +205,7 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
         token: profile::token(&settings)?,
         limit_upload: cli.limit_upload.or(settings.limit_upload),
         limit_download: cli.limit_download.or(settings.limit_download),
+        streams: Streams::Large,
     };
     let context = Context { runtime, access, settings, json: cli.json, quiet: cli.quiet };
     let result = match cli.command {

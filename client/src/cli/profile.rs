@@ -121,18 +121,12 @@ fn path() -> Option<PathBuf> {
     Some(xdg.or_else(home)?.join("datadb").join("client.toml"))
 }
 
-/// The token: `DATADB_TOKEN`, else what the file named by `DATADB_TOKEN_FILE` or by the settings holds.
+/// The token: the environment's, else what the file that the settings name holds.
 pub fn token(settings: &Settings) -> Result<Option<Token>, Fault> {
-    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(text) = named("DATADB_TOKEN") {
-        return Token::new(&text.to_string_lossy()).map(Some);
+    match Token::of_environment()? {
+        None => settings.token_file.as_deref().map(Token::of_file).transpose(),
+        token => Ok(token),
     }
-    let Some(file) = named("DATADB_TOKEN_FILE").map(PathBuf::from).or_else(|| settings.token_file.clone()) else {
-        return Ok(None);
-    };
-    let fault = |why: String| Fault::new(Kind::Invalid, format!("the token file {}: {why}", file.display()));
-    let text = std::fs::read_to_string(&file).map_err(|error| fault(error.to_string()))?;
-    Token::new(text.lines().next().unwrap_or_default().trim()).map(Some).map_err(|error| fault(error.message))
 }
 
 #[cfg(test)]

@@ -20,8 +20,18 @@ pub struct Commands(mpsc::Sender<api::Command>);
 impl Commands {
     /// Sends a command; waits while [`limits::PIPELINE_COMMANDS_MAX`] are under way.
     pub async fn send(&self, call: &Call) -> Result<(), Fault> {
+        self.put(call.into()).await
+    }
+
+    /// Sends up to [`limits::GROUP_COMMANDS_MAX`] commands as one message. Their replies come as [`Reply::Replies`], in
+    /// one or more parts.
+    pub async fn send_group(&self, calls: &[Call]) -> Result<(), Fault> {
+        self.put(api::Command::group(calls)).await
+    }
+
+    async fn put(&self, command: api::Command) -> Result<(), Fault> {
         let gone = |_| Fault::new(Kind::Unavailable, "the connection to the server broke");
-        self.0.send(call.into()).await.map_err(gone)
+        self.0.send(command).await.map_err(gone)
     }
 }
 

@@ -9,7 +9,7 @@ mod throttle;
 mod upload;
 mod versions;
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use datadb::{
     Fault, Kind, PROTOCOL_VERSION,
@@ -39,6 +39,8 @@ const CONNECT_SECONDS: u64 = 10;
 /// HTTP/2 windows: large enough that a stream never waits for a window update on a fast link.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Of a stream that is one of many.
+const SMALL_WINDOW_BYTES: u32 = 256 << 10;
 const FRAME_BYTES: u32 = 256 << 10;
 
 /// Who the server is and what both sides keep to.
@@ -70,6 +72,28 @@ pub struct Access {
     pub limit_upload: Option<Rate>,
     /// At most so fast from the server.
     pub limit_download: Option<Rate>,
+    /// What its streams carry.
+    pub streams: Streams,
+}
+
+/// What the streams of a connection carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Streams {
+    /// A few carry much.
+    #[default]
+    Large,
+    /// Up to [`limits::STREAMS_MAX`] carry little; one that nobody reads does not hold up the others.
+    Many,
+}
+
+impl Streams {
+    /// Windows of one stream and of all together.
+    const fn windows(self) -> (u32, u32) {
+        match self {
+            Self::Large => (STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES),
+            Self::Many => (SMALL_WINDOW_BYTES, SMALL_WINDOW_BYTES * limits::STREAMS_MAX),
+        }
+    }
 }
 
 /// A secret word, which is never printed.
@@ -88,6 +112,22 @@ impl Token {
             }
             _ => Err(Fault::new(Kind::Invalid, "a token is one word of visible ASCII")),
         }
+    }
+
+    /// What `DATADB_TOKEN` says, else the first line of the file that `DATADB_TOKEN_FILE` names.
+    pub fn of_environment() -> Result<Option<Self>, Fault> {
+        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(text) = named("DATADB_TOKEN") {
+            return Self::new(&text.to_string_lossy()).map(Some);
+        }
+        named("DATADB_TOKEN_FILE").map(|file| Self::of_file(Path::new(&file))).transpose()
+    }
+
+    /// The first line of a file.
+    pub fn of_file(file: &Path) -> Result<Self, Fault> {
+        let fault = |why: String| Fault::new(Kind::Invalid, format!("the token file {}: {why}", file.display()));
+        let text = std::fs::read_to_string(file).map_err(|error| fault(error.to_string()))?;
+        Self::new(text.lines().next().unwrap_or_default().trim()).map_err(|error| fault(error.message))
     }
 }
 
@@ -175,13 +215,14 @@ async fn connect(access: &Access) -> Result<Channel, Fault> {
     if endpoint.uri().host().is_none_or(str::is_empty) {
         return Err(bad());
     }
+    let (stream_window, connection_window) = access.streams.windows();
     let endpoint = endpoint
         .tcp_nodelay(true)
         .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(60))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(connection_window)
         .max_frame_size(FRAME_BYTES);
     let (up, down) = (access.limit_upload, access.limit_download);
     let connected = match path {

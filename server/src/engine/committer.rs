@@ -68,7 +68,7 @@ impl Work {
     fn size_hint(&self) -> usize {
         match self {
             Self::Part(_, part) => part.bytes,
-            Self::Commands(calls) => calls.iter().map(|call| call.command.size_hint()).sum(),
+            Self::Commands(calls) => calls.iter().map(evaluate::weight::bytes_max).sum(),
             Self::Backup(..) | Self::Bad(_) | Self::Flush => 0,
         }
     }
@@ -80,7 +80,8 @@ enum Done {
     Logged,
     Backup(Box<Backup>),
     Durable(Vec<Durable>),
-    Replies(Vec<Reply>),
+    /// And the commands that are still to do.
+    Replies(Vec<Reply>, Vec<Call>),
 }
 
 #[derive(Debug)]
@@ -128,7 +129,7 @@ impl Committer {
     pub async fn backup(&self, epoch: u64, draft: Draft) -> Result<Backup, EngineError> {
         match self.ask(Work::Backup(epoch, Box::new(draft))).await? {
             Done::Backup(backup) => Ok(*backup),
-            Done::Logged | Done::Durable(_) | Done::Replies(_) => Err(EngineError::Stopping),
+            Done::Logged | Done::Durable(_) | Done::Replies(..) => Err(EngineError::Stopping),
         }
     }
 
@@ -141,14 +142,15 @@ impl Committer {
     pub async fn flush(&self) -> Result<Vec<Durable>, EngineError> {
         match self.ask(Work::Flush).await? {
             Done::Durable(durable) => Ok(durable),
-            Done::Logged | Done::Backup(_) | Done::Replies(_) => Err(EngineError::Stopping),
+            Done::Logged | Done::Backup(_) | Done::Replies(..) => Err(EngineError::Stopping),
         }
     }
 
-    /// Carries out commands, after all that came before; what they change is one entry of the log.
-    pub async fn commands(&self, calls: Vec<Call>) -> Result<Vec<Reply>, EngineError> {
+    /// Carries out commands, after all that came before; what they change is one entry of the log. Gives back those that
+    /// are still to do, where the replies got large.
+    pub async fn commands(&self, calls: Vec<Call>) -> Result<(Vec<Reply>, Vec<Call>), EngineError> {
         match self.ask(Work::Commands(calls)).await? {
-            Done::Replies(replies) => Ok(replies),
+            Done::Replies(replies, rest) => Ok((replies, rest)),
             Done::Logged | Done::Backup(_) | Done::Durable(_) => Err(EngineError::Stopping),
         }
     }
@@ -235,12 +237,13 @@ impl Task {
             Ok(durable) => durable,
             Err(error) => return self.fail(group, &error),
         };
-        let now = self.clock.now();
+        let micros = self.clock.now_micros();
+        let now = micros.div_euclid(1_000_000);
         let epoch = self.pending.epoch();
         let index = self.index.clone();
         let known = durable.clone();
         let cursors = self.cursors.clone();
-        let (planned, bodies) = blocking(move || plan(&index, group, epoch, now, &known, &cursors)).await;
+        let (planned, bodies) = blocking(move || plan(&index, group, epoch, micros, &known, &cursors)).await;
         if bodies.is_empty() {
             return planned.into_iter().for_each(|planned| planned.answer(&mut std::iter::empty()));
         }
@@ -325,7 +328,11 @@ impl Planned {
                 if is_logged {
                     drop(logged.next());
                 }
-                Ok(Done::Replies(replies))
+                let rest = match self.request.work {
+                    Work::Commands(mut calls) => calls.split_off(replies.len()),
+                    _ => Vec::new(),
+                };
+                Ok(Done::Replies(replies, rest))
             }
             Plan::Done(backup) => Ok(Done::Backup(Box::new(backup))),
             Plan::Flushed(durable) => Ok(Done::Durable(durable)),
@@ -342,7 +349,7 @@ fn plan(
     index: &Index,
     group: Vec<Request>,
     epoch: u64,
-    now: i64,
+    micros: i64,
     durable: &[Durable],
     cursors: &Cursors,
 ) -> (Vec<Planned>, Vec<Body>) {
@@ -368,7 +375,7 @@ fn plan(
                     None => {
                         Plan::Refuse(EngineError::refused(Kind::Unavailable, "a command before it failed: try again"))
                     }
-                    Some(mut before) => match evaluate::all(index, &mut before, cursors, now, calls) {
+                    Some(mut before) => match evaluate::all(index, &mut before, cursors, micros, calls) {
                         Ok((replies, effects)) => {
                             overlay = Some(before);
                             let is_logged = !effects.is_empty();
@@ -382,9 +389,9 @@ fn plan(
                     bodies.push(Body::Bad(copies.clone()));
                     Plan::Write
                 }
-                Work::Backup(_, draft) => {
-                    earlier.plan_backup(index, draft, now, &mut bodies).unwrap_or_else(Plan::Refuse)
-                }
+                Work::Backup(_, draft) => earlier
+                    .plan_backup(index, draft, micros.div_euclid(1_000_000), &mut bodies)
+                    .unwrap_or_else(Plan::Refuse),
             };
             Planned { request, plan }
         })

@@ -59,7 +59,7 @@ struct Inner {
     pending: Arc<Pending>,
     sessions: Sessions,
     committer: Committer,
-    database: database::Database,
+    database: Arc<database::Database>,
     /// The leaves, each by itself.
     backends: Vec<Backend>,
     observed: Arc<Observed>,

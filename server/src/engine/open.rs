@@ -174,7 +174,7 @@ impl Engine {
         let Stores { index, blobs, log, backends, position, read_only, found } = stores;
         let observed = Arc::new(Observed::new(clock.now(), random()?));
         let pending = Arc::new(Pending::default());
-        let database = Database::default();
+        let database = Arc::<Database>::default();
         let committer = Committer::start(
             Log::new(log.clone(), position),
             index.clone(),

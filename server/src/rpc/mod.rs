@@ -1,8 +1,10 @@
 //! The gRPC services: decode, call the engine, encode. One service a file; nothing here decides anything.
 
+mod asker;
 mod browse;
 mod database;
 mod monitor;
+mod queue;
 mod repository;
 mod requests;
 mod store;
@@ -31,8 +33,6 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// One HTTP/2 frame.
 const FRAME_BYTES: u32 = 256 << 10;
-/// Streams of one connection at the same time.
-const STREAMS_MAX: u32 = 256;
 /// A connection that is silent for so long is asked for a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Replies that wait for a slow client.
@@ -99,7 +99,7 @@ pub async fn router(engine: Engine) -> Result<Services, tonic_reflection::server
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(limits::STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .layer(requests)
         .add_service(health)

@@ -22,6 +22,7 @@ pub mod cut;
 pub mod disk;
 pub mod faulty;
 pub mod memory;
+pub mod place;
 pub mod remote;
 
 use std::{fmt, io, sync::Arc};
@@ -30,6 +31,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, BlobRef, Bundle, Digest, Kind};
 use thiserror::Error;
+
+pub use self::place::{Cursor, Durable};
 
 /// A blob store. See the module for what it promises.
 #[async_trait]
@@ -109,15 +112,6 @@ pub struct Stored {
     pub label: Bytes,
 }
 
-/// A place in the enumeration. Ordered as the records are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cursor {
-    /// Number of the pack.
-    pub pack: u64,
-    /// Offset of the record in it.
-    pub offset: u64,
-}
-
 /// What an enumeration meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
@@ -141,15 +135,6 @@ pub struct Damage {
     pub cursor: Cursor,
     /// How many bytes.
     pub bytes: u64,
-}
-
-/// How far a leaf is durable: everything before `end` has reached the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Durable {
-    /// The leaf's name within its stack.
-    pub leaf: String,
-    /// End of the last durable record.
-    pub end: Cursor,
 }
 
 /// Counts and sizes of a store.

@@ -39,8 +39,11 @@ impl Engine {
 
     /// The blob is durable when this returns.
     async fn put_blob(&self, data: Bytes) -> Result<Reply, Stop> {
-        if data.is_empty() || data.len() > limits::BLOB_BYTES_MAX {
-            return Err(Refusal::err(format!("a blob has 1 to {} bytes", limits::BLOB_BYTES_MAX)).into());
+        if data.is_empty() {
+            return Err(Refusal::err("nothing is no blob: the shortest has a byte").into());
+        }
+        if data.len() > limits::BLOB_BYTES_MAX {
+            return Err(Refusal::err(format!("a blob has at most {} bytes", limits::BLOB_BYTES_MAX)).into());
         }
         self.check_writable()?;
         let (blob, bundle) = blocking(move || {

@@ -10,12 +10,15 @@ mod cursors;
 pub mod evaluate;
 mod transactions;
 
+use std::collections::VecDeque;
+
 use datadb::{
     command::{Access, Call, Command, Group, Refusal, Reply},
     limits,
 };
 
-pub use self::{cursors::Cursors, transactions::Transactions};
+use self::evaluate::weight;
+pub use self::{cursors::Cursors, transactions::{Held, Transactions}};
 use super::{Engine, EngineError};
 use crate::{db::data::Overlay, observe::Observed};
 
@@ -88,47 +91,56 @@ fn way(call: &Call) -> Way {
 impl Engine {
     /// Carries out commands one after the other; the replies are in their order. What they write is durable then.
     pub async fn execute(&self, calls: Vec<Call>) -> Vec<Reply> {
-        let mut replies = Vec::with_capacity(calls.len());
+        let (mut calls, mut replies) = (VecDeque::from(calls), Vec::new());
+        while !calls.is_empty() {
+            replies.extend(self.execute_next(&mut calls).await);
+        }
+        replies
+    }
+
+    /// Carries out the next of some commands, one at least, and as many as go together: until one that goes alone, a
+    /// transaction's bytes, or more than a reply's bytes of replies.
+    pub async fn execute_next(&self, calls: &mut VecDeque<Call>) -> Vec<Reply> {
         let mut run = Vec::new();
         let (mut is_writing, mut bytes) = (false, 0);
-        for call in calls {
-            let (way, size) = (way(&call), call.command.size_hint());
-            if matches!(way, Way::Alone) || bytes + size > limits::TRANSACTION_BYTES_MAX {
-                replies.extend(self.run(std::mem::take(&mut run), is_writing).await);
-                (is_writing, bytes) = (false, 0);
+        while let Some(call) = calls.pop_front() {
+            let (way, size) = (way(&call), weight::bytes_max(&call));
+            let is_alone = matches!(way, Way::Alone);
+            if is_alone && run.is_empty() {
+                return vec![self.alone(call).await];
             }
-            if matches!(way, Way::Alone) {
-                replies.push(self.alone(call).await);
-                continue;
+            if is_alone || (bytes + size > limits::TRANSACTION_BYTES_MAX && !run.is_empty()) {
+                calls.push_front(call);
+                break;
             }
             is_writing |= matches!(way, Way::Write);
             bytes += size;
             run.push(call);
         }
-        replies.extend(self.run(run, is_writing).await);
+        let (replies, rest) = self.run(run, is_writing).await;
+        rest.into_iter().rev().for_each(|call| calls.push_front(call));
         replies
     }
 
-    /// Carries out a run of commands that need nothing but the index.
-    async fn run(&self, calls: Vec<Call>, is_writing: bool) -> Vec<Reply> {
+    /// Carries out a run of commands that need nothing but the index; gives back those that are still to do.
+    async fn run(&self, calls: Vec<Call>, is_writing: bool) -> (Vec<Reply>, Vec<Call>) {
         let count = calls.len();
-        if count == 0 {
-            return Vec::new();
-        }
         let result = if is_writing {
             match self.check_writable() {
                 Ok(()) => self.inner.committer.commands(calls).await,
                 Err(error) => Err(error),
             }
         } else {
-            let (cursors, now) = (self.inner.database.cursors.clone(), self.now());
+            let (cursors, micros) = (self.inner.database.cursors.clone(), self.inner.clock.now_micros());
             self.with_index(move |index| {
-                let mut overlay = Overlay::default();
-                evaluate::all(index, &mut overlay, &cursors, now, &calls).map(|(replies, _)| replies)
+                let mut calls = calls;
+                let (replies, _) = evaluate::all(index, &mut Overlay::default(), &cursors, micros, &calls)?;
+                let rest = calls.split_off(replies.len());
+                Ok((replies, rest))
             })
             .await
         };
-        result.unwrap_or_else(|error| vec![failed(self.observed(), &error); count])
+        result.unwrap_or_else(|error| (vec![failed(self.observed(), &error); count], Vec::new()))
     }
 
     /// Carries out a command that needs more than the index.

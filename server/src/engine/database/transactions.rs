@@ -11,7 +11,10 @@ use datadb::{
     limits,
 };
 
-use super::{Stop, evaluate};
+use super::{
+    Database, Stop,
+    evaluate::{self, weight},
+};
 use crate::{
     db::data::Overlay,
     engine::{Engine, EngineError},
@@ -23,10 +26,20 @@ const OPEN_MAX: usize = 64;
 /// A transaction.
 #[derive(Debug, Default)]
 struct Open {
+    /// Streams that hold it.
+    holders: usize,
     calls: Vec<Call>,
     bytes: usize,
     overlay: Overlay,
     is_ended: bool,
+}
+
+impl Open {
+    /// Ends it; gives what it held.
+    fn end(&mut self) -> Self {
+        let ended = Self { holders: self.holders, is_ended: true, ..Self::default() };
+        std::mem::replace(self, ended)
+    }
 }
 
 #[derive(Debug)]
@@ -54,7 +67,13 @@ fn unknown(id: &str) -> Refusal {
 impl Transactions {
     fn alive(&self, now: i64) -> MutexGuard<'_, HashMap<String, Slot>> {
         let mut slots = locked(&self.0);
-        slots.retain(|_, slot| now.saturating_sub(slot.used) <= i64::from(limits::LEASE_SECONDS));
+        slots.retain(|_, slot| {
+            let is_alive = now.saturating_sub(slot.used) <= i64::from(limits::LEASE_SECONDS);
+            if !is_alive {
+                locked(&slot.open).end();
+            }
+            is_alive
+        });
         slots
     }
 
@@ -67,14 +86,51 @@ impl Transactions {
 
     fn take(&self, id: &str, now: i64) -> Result<Open, Refusal> {
         let slot = self.alive(now).remove(id).ok_or_else(|| unknown(id))?;
-        let mut open = locked(&slot.open);
-        let taken = std::mem::take(&mut *open);
-        open.is_ended = true;
-        Ok(taken)
+        Ok(locked(&slot.open).end())
+    }
+}
+
+/// A stream's hold on a transaction. When the last one is dropped, a transaction that is still open leaves nothing.
+#[derive(Debug)]
+pub struct Held {
+    database: Arc<Database>,
+    id: String,
+    open: Arc<Mutex<Open>>,
+}
+
+impl Held {
+    /// Whether there is anything left to hold.
+    pub fn is_open(&self) -> bool {
+        !locked(&self.open).is_ended
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut open = locked(&self.open);
+        open.holders -= 1;
+        if open.holders > 0 || open.is_ended {
+            return;
+        }
+        open.end();
+        drop(open);
+        let mut slots = locked(&self.database.transactions.0);
+        // Another one may have the same name by now.
+        if slots.get(&self.id).is_some_and(|slot| Arc::ptr_eq(&slot.open, &self.open)) {
+            slots.remove(&self.id);
+        }
     }
 }
 
 impl Engine {
+    /// Holds an open transaction.
+    pub fn hold_transaction(&self, id: &str) -> Option<Held> {
+        let database = self.inner.database.clone();
+        let open = database.transactions.find(id, self.now()).ok()?;
+        locked(&open).holders += 1;
+        Some(Held { database, id: id.to_owned(), open })
+    }
+
     /// Begins a transaction, or joins one.
     pub(super) fn begin(&self, id: &str) -> Result<Reply, Stop> {
         if id.len() > limits::DATABASE_BYTES_MAX {
@@ -105,14 +161,17 @@ impl Engine {
         self.check_writable()?;
         let open = self.inner.database.transactions.take(id, self.now())?;
         if !open.calls.is_empty() {
-            self.inner.committer.commands(vec![Command::Batch(open.calls).into()]).await?;
+            let (mut replies, _) = self.inner.committer.commands(vec![Command::Batch(open.calls).into()]).await?;
+            if let Some(Reply::Error(refusal)) = replies.pop() {
+                return Err(refusal.into());
+            }
         }
         Ok(Reply::ok())
     }
 
     /// Carries out a command on what the transaction sees.
     pub(super) async fn in_transaction(&self, call: Call) -> Result<Reply, Stop> {
-        let now = self.now();
+        let (now, micros) = (self.now(), self.inner.clock.now_micros());
         let open = self.inner.database.transactions.find(&call.transaction, now)?;
         let cursors = self.inner.database.cursors().clone();
         let reply = self.with_index(move |index| {
@@ -120,17 +179,20 @@ impl Engine {
             if open.is_ended {
                 return Ok(Reply::Error(unknown(&call.transaction)));
             }
-            let bytes = open.bytes + call.command.size_hint();
-            let is_write = call.command.class().1 == Access::Write;
-            if is_write && bytes > limits::TRANSACTION_BYTES_MAX {
-                let max = limits::TRANSACTION_BYTES_MAX;
-                return Ok(Reply::Error(Refusal::err(format!("a transaction has at most {max} bytes"))));
+            if let Err(refusal) = weight::check(&call, open.bytes) {
+                return Ok(Reply::Error(refusal));
             }
+            let (bytes, is_write) = (weight::bytes_max(&call), call.command.class().1 == Access::Write);
             let calls = [Call { transaction: String::new(), ..call }];
-            let (mut replies, _) = evaluate::all(index, &mut open.overlay, &cursors, now, &calls)?;
+            let (mut replies, _) = evaluate::all(index, &mut open.overlay, &cursors, micros, &calls)?;
             if is_write {
-                open.bytes = bytes;
-                open.calls.extend(calls);
+                open.bytes += bytes;
+                let [call] = calls;
+                match call.command {
+                    // Batches don't nest, and the commit is one.
+                    Command::Batch(inner) => open.calls.extend(inner),
+                    _ => open.calls.push(call),
+                }
             }
             replies.pop().ok_or(EngineError::Stopping)
         });
