@@ -73,7 +73,7 @@ async fn serve(cli: Cli) -> Result<(), Box<dyn Error>> {
         Access { url: cli.server, token: Token::of_environment()?, streams: Streams::Many, ..Access::default() };
     let sidecar = Arc::new(Sidecar::new(Lanes::new(access), cli.clients_max, cli.allow_shutdown));
     // A server that is not there yet is no reason not to start; what is asked meanwhile is answered with the reason.
-    if let Err(fault) = sidecar.lanes.stream().await {
+    if let Err(fault) = sidecar.lanes.connect().await {
         tracing::warn!("{fault}");
     }
     let listener = TcpListener::bind(address).await.map_err(|error| format!("can't listen on {address}: {error}"))?;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use datadb::{
     Fault,
-    command::{Call, Reply},
+    command::{Call, Reply, Seen},
     limits,
 };
 use datadb_client::connection::{
     Access, Connection,
     database::{Commands, Replies},
+    monitor::Watching,
 };
 use tokio::sync::Mutex;
 
@@ -39,6 +40,20 @@ pub struct Stream {
     _seat: Arc<()>,
 }
 
+/// What the server shows of all clients.
+#[derive(Debug)]
+pub struct Monitor {
+    watching: Watching,
+    _seat: Arc<()>,
+}
+
+impl Monitor {
+    /// The next command; `None` when the server stops.
+    pub async fn next(&mut self) -> Result<Option<Seen>, Fault> {
+        self.watching.next().await
+    }
+}
+
 impl Lanes {
     /// Of this server.
     pub fn new(access: Access) -> Self {
@@ -50,11 +65,22 @@ impl Lanes {
         &self.access.url
     }
 
-    /// Opens a stream.
-    pub async fn stream(&self) -> Result<Stream, Fault> {
+    /// Opens a stream on behalf of a client.
+    pub async fn stream(&self, client: &str) -> Result<Stream, Fault> {
         let (connection, seat) = self.seat().await?;
-        let (commands, replies) = connection.pipeline().await?;
+        let (commands, replies) = connection.pipeline_for(client).await?;
         Ok(Stream { commands, replies, _seat: seat })
+    }
+
+    /// Watches the commands of all clients.
+    pub async fn watch(&self) -> Result<Monitor, Fault> {
+        let (connection, seat) = self.seat().await?;
+        Ok(Monitor { watching: connection.watch().await?, _seat: seat })
+    }
+
+    /// Connects, to see whether the server is there.
+    pub async fn connect(&self) -> Result<(), Fault> {
+        self.seat().await.map(drop)
     }
 
     async fn seat(&self) -> Result<(Connection, Arc<()>), Fault> {

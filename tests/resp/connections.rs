@@ -129,3 +129,19 @@ fn a_sidecar_without_a_server_says_so_in_every_answer() {
     let answer = client.say("get k").text();
     assert!(answer.contains("no server answers at http://127.0.0.1:9"), "{answer}");
 }
+
+#[test]
+fn monitor_shows_the_commands_of_others_and_where_they_come_from() {
+    let house = House::new();
+    let (mut watcher, mut other) = (house.sidecar.connect(), house.sidecar.connect());
+    assert_eq!(watcher.say("monitor").text(), "OK");
+    let address = other.address().to_string();
+    other.ask(&[&b"hset"[..], b"h", b"a \"quoted\" field", b"\xff\r\n"]);
+    let line = watcher.read().text();
+    let (_, shown) = line.split_once(" [").expect("a time before the database");
+    assert_eq!(shown, format!("0 {address}] \"hset\" \"h\" \"a \\\"quoted\\\" field\" \"\\xff\\r\\n\""));
+    other.ask(&[&b"bput"[..], &[b'x'; 1000]]);
+    assert!(watcher.read().text().ends_with("\"bput\" \"1000\""));
+    assert_eq!(watcher.say("reset").text(), "RESET");
+    assert_eq!(watcher.say("hlen h").text(), "1");
+}

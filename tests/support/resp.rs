@@ -196,6 +196,13 @@ pub struct Resp<S> {
     stream: BufReader<S>,
 }
 
+impl Resp<TcpStream> {
+    /// Its own address.
+    pub fn address(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().expect("it is connected")
+    }
+}
+
 impl<S: Read + Write> Resp<S> {
     fn new(stream: S) -> Self {
         Self { stream: BufReader::new(stream) }

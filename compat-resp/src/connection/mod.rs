@@ -1,5 +1,6 @@
 //! A client's connection: what it sent at once is planned, sent on at once, and answered in its order.
 
+mod monitor;
 mod queue;
 mod run;
 
@@ -83,6 +84,8 @@ enum Then {
     Go,
     /// What was planned must be answered before the next one can be understood.
     Settle,
+    /// Every command of all clients is shown.
+    Watch,
     /// Nothing: the connection ends.
     Close,
 }
@@ -96,6 +99,9 @@ impl Connection<'_> {
             let is_drained = then == Then::Go && !run.is_full();
             if is_drained || then == Then::Close || self.output.len() >= WRITE_BYTES {
                 self.write().await?;
+            }
+            if then == Then::Watch && !self.monitor(&mut stopping).await? {
+                return Ok(());
             }
             if then == Then::Close || stopping.is_now() {
                 return Ok(());
@@ -145,6 +151,7 @@ impl Connection<'_> {
             "watch" if self.queue.is_some() => run.answer(Answer::error("WATCH inside MULTI is not allowed")),
             _ if self.queue.is_some() => self.enqueue(run, spec, words),
             "shutdown" => return self.shut_down(run),
+            "monitor" => return Then::Watch,
             _ if spec.group == Group::Connection => {
                 let answer = command::answer(self.scene(), spec, words);
                 run.protocol = self.protocol();
@@ -243,10 +250,14 @@ impl Connection<'_> {
     }
 
     /// As new. The server forgets a transaction whose stream ends.
-    fn reset(&mut self, run: &mut Run) -> Then {
+    fn forget(&mut self) {
         *self.client().told() = Told::default();
         (self.queue, self.stream) = (None, None);
         self.transaction.clear();
+    }
+
+    fn reset(&mut self, run: &mut Run) -> Then {
+        self.forget();
         run.protocol = self.protocol();
         run.answer(Answer::status("RESET"));
         Then::Settle
@@ -308,7 +319,7 @@ impl Connection<'_> {
         }
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            none => none.insert(self.sidecar.lanes.stream().await?),
+            none => none.insert(self.sidecar.lanes.stream(&self.listed.client.address.to_string()).await?),
         };
         stream.send(&run.calls).await
     }
