@@ -8,8 +8,8 @@ CARGO    := cargo
 WHOLE    := --release --workspace --locked
 PREFIX   ?= /usr/local
 DIR      ?= $(CURDIR)
-PROGRAMS := datadb-server datadb-client
-GRPCURL  := $(CACHE)/venv/bin/grpcurl
+PROGRAMS := datadb-server datadb-client datadb-resp
+VENV     := $(CACHE)/venv
 
 .NOTPARALLEL:
 .PHONY: help build demo test lint install bench bench-check deps deps-test
@@ -25,7 +25,7 @@ demo: build ## Back DIR up twice, restore it, compare: the main job, on your own
 	@tests/scripts/demo.sh '$(RELEASE)' '$(DIR)'
 
 test: build deps-test lint ## Run every test and lint
-	DATADB_GRPCURL='$(GRPCURL)' $(CARGO) test $(WHOLE)
+	DATADB_GRPCURL='$(VENV)/bin/grpcurl' DATADB_PYTHON='$(VENV)/bin/python' $(CARGO) test $(WHOLE)
 
 lint: deps ## Check format, lints and documentation
 	$(CARGO) fmt --all --check
@@ -48,4 +48,4 @@ deps:
 
 deps-test:
 	@tests/scripts/need.sh test
-	@tests/scripts/grpcurl.sh '$(CACHE)/venv'
+	@tests/scripts/venv.sh '$(VENV)'

@@ -35,7 +35,8 @@ const FOREIGN: [(&str, &str); 9] = [
 ];
 
 /// All that lies at the top of the repository.
-const TOP: [&str; 24] = [
+const TOP: [&str; 25] = [
+    ".cargo",
     ".ci",
     ".git",
     ".gitattributes",

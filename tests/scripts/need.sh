@@ -43,6 +43,8 @@ if [ "${1:-build}" = test ]; then
     need mount mount
     need git git
     need unzip unzip
+    need redis-cli redis-tools
+    need redis-server redis-server
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 fi
 [ -n "$missing" ] || exit 0

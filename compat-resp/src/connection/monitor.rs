@@ -78,7 +78,8 @@ impl Connection<'_> {
 async fn next(watching: &mut Monitor) -> Result<Vec<String>, String> {
     match watching.next().await {
         Ok(Some(seen)) => {
-            let lost = (seen.lost > 0).then(|| format!("{} commands are not shown: this client reads too slowly", seen.lost));
+            let lost =
+                (seen.lost > 0).then(|| format!("{} commands are not shown: this client reads too slowly", seen.lost));
             Ok(lost.into_iter().chain([line(&seen)]).collect())
         }
         Ok(None) => Err("the server is stopping".to_owned()),

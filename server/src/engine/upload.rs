@@ -13,9 +13,9 @@ const UNFLUSHED_BYTES_SOFT: u64 = 128 << 20;
 /// When so many stored bytes wait for a flush, uploads wait for it.
 const UNFLUSHED_BYTES_HARD: u64 = 512 << 20;
 /// The same for entries, which wait in memory.
-const UNFLUSHED_BLOBS_SOFT: usize = 1 << 16;
+const UNFLUSHED_BLOBS_SOFT: usize = 1 << 15;
 /// The same for entries, which wait in memory.
-const UNFLUSHED_BLOBS_HARD: usize = 1 << 18;
+const UNFLUSHED_BLOBS_HARD: usize = 1 << 17;
 
 /// A bundle that is verified and may be stored.
 #[derive(Debug)]

@@ -18,7 +18,10 @@ use datadb::{
 };
 
 use self::evaluate::weight;
-pub use self::{cursors::Cursors, transactions::{Held, Transactions}};
+pub use self::{
+    cursors::Cursors,
+    transactions::{Held, Transactions},
+};
 use super::{Engine, EngineError};
 use crate::{db::data::Overlay, observe::Observed};
 

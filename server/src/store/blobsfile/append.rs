@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datadb::{BlobId, Bundle, failpoint};
 
 use super::{
-    Inner, PACK_RECORDS_MAX, RESERVE_BYTES, State,
+    HEADS_BYTES_MAX, Inner, PACK_RECORDS_MAX, RESERVE_BYTES, State,
     entry::Entry,
     pack::{self, PackFile},
     record::Head,
@@ -40,6 +40,26 @@ pub(super) struct OpenPack {
     pub durable_len: u64,
     /// What its footer will list.
     pub records: Vec<(u64, Head)>,
+    /// Bytes of their heads.
+    pub heads_bytes: usize,
+}
+
+impl OpenPack {
+    /// A pack of this length, which is durable up to there, with these records.
+    pub fn new(pack: PackFile, len: u64, durable_len: u64, records: Vec<(u64, Head)>) -> Self {
+        let heads_bytes = records.iter().map(|(_, head)| head.bytes().len()).sum();
+        Self { pack, len, durable_len, records, heads_bytes }
+    }
+
+    fn push(&mut self, offset: u64, head: Head) {
+        self.heads_bytes += head.bytes().len();
+        self.records.push((offset, head));
+    }
+
+    /// Whether its footer would hold up others, or take too much memory until it is written.
+    const fn has_long_footer(&self) -> bool {
+        self.records.len() >= PACK_RECORDS_MAX || self.heads_bytes >= HEADS_BYTES_MAX
+    }
 }
 
 /// A sealed pack that is not durable yet.
@@ -111,9 +131,9 @@ impl Inner {
             return Err(StoreError::io(self.path(number).display(), error));
         }
         open.len += record_len;
-        open.records.push((offset, head));
+        open.push(offset, head);
         failpoint::hit_in(&self.config.name, "written");
-        let is_full = open.len >= self.config.pack_bytes || open.records.len() >= PACK_RECORDS_MAX;
+        let is_full = open.len >= self.config.pack_bytes || open.has_long_footer();
         state.packs.insert(number, open.len);
         if is_full {
             self.seal(state)?;
@@ -147,7 +167,7 @@ impl Inner {
         state.appender.last_number = number;
         state.packs.insert(number, pack::HEADER_BYTES);
         let pack = PackFile { number, file };
-        state.appender.open = Some(OpenPack { pack, len: pack::HEADER_BYTES, durable_len: 0, records: Vec::new() });
+        state.appender.open = Some(OpenPack::new(pack, pack::HEADER_BYTES, 0, Vec::new()));
         Ok(())
     }
 

@@ -320,7 +320,7 @@ impl Inner {
         // What catch-up read may be in memory only; from here on it is durable.
         file.sync().map_err(io)?;
         self.config.disk.sync_dir(&self.config.dir).map_err(io)?;
-        Ok(Some(OpenPack { pack: PackFile { number, file }, len, durable_len: len, records }))
+        Ok(Some(OpenPack::new(PackFile { number, file }, len, len, records)))
     }
 }
 

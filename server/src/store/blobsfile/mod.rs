@@ -39,6 +39,10 @@ use crate::db::{Family, IndexError, SharedIndex, keys};
 /// A pack is sealed when it has reached this length: small enough to rewrite or to move, large enough to be few.
 pub const PACK_BYTES: u64 = 128 << 20;
 
+/// A pack is sealed when the heads of its records, which wait in memory for its footer, have so many bytes: some 150,000
+/// tiny blobs.
+const HEADS_BYTES_MAX: usize = 8 << 20;
+
 /// A pack is sealed when it has so many records, which bounds its footer in memory.
 const PACK_RECORDS_MAX: usize = 1 << 16;
 
