@@ -14,10 +14,10 @@ PROGRAMS := datadb-server datadb-client datadb-resp
 VENV     := $(CACHE)/venv
 
 .NOTPARALLEL:
-.PHONY: help build demo test lint install bench bench-check fuzz deps deps-test
+.PHONY: help build demo test lint install bench bench-resp bench-check fuzz deps deps-test
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  Variables: DIR=path (demo)  TREE=path NEXT=path (bench)  TARGET=name SECONDS=n (fuzz)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
 
 build: deps ## Build all programs
@@ -41,6 +41,9 @@ install: build ## Install programs, manual pages and completions below PREFIX
 
 bench: build ## Measure beside restic and borg (BENCH_ALL=1: bupstash and rustic, too)
 	@tests/bench/compare.py '$(RELEASE)' $(TREE) $(NEXT)
+
+bench-resp: build ## Measure the Redis protocol beside a redis-server
+	@tests/bench/resp.py '$(RELEASE)'
 
 bench-check: deps ## Count the instructions of every stage; fails on 10 % more than on record
 	@tests/bench/instructions.sh "$$(tests/bench/stages.sh '$(CARGO_TARGET_DIR)')"

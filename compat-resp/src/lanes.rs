@@ -100,17 +100,14 @@ impl Lanes {
 impl Stream {
     /// Sends commands that came together; as many replies come in their order.
     pub async fn send(&mut self, calls: &[Call]) -> Result<(), Fault> {
-        match calls {
-            [one] => self.commands.send(one).await,
-            several => self.commands.send_group(several).await,
-        }
+        self.commands.send_group(calls).await
     }
 
     /// The next replies to what was sent, at least one.
-    pub async fn receive(&mut self, is_group: bool) -> Result<Vec<Reply>, Fault> {
+    pub async fn receive(&mut self) -> Result<Vec<Reply>, Fault> {
         let gone = || Fault::new(datadb::Kind::Unavailable, "the server ended the stream of commands");
         match self.replies.next().await?.ok_or_else(gone)? {
-            Reply::Replies(replies) if is_group => Ok(replies),
+            Reply::Replies(replies) => Ok(replies),
             reply => Ok(vec![reply]),
         }
     }

@@ -1,4 +1,4 @@
-//! Commands and replies. Values travel as text where they are UTF-8.
+//! Commands and replies. Values of replies travel as text where they are UTF-8, unless a program asked for a group of them.
 
 use bytes::Bytes;
 
@@ -11,16 +11,78 @@ use crate::{
     },
 };
 
-fn to_value(bytes: &Bytes) -> api::Value {
-    let value = match std::str::from_utf8(bytes) {
-        Ok(text) => api::value::Value::Text(text.to_owned()),
-        Err(_) => api::value::Value::Data(bytes.clone()),
-    };
-    api::Value { value: Some(value) }
+/// How values travel.
+#[derive(Clone, Copy)]
+enum Form {
+    /// As text where they are UTF-8: for people.
+    Text,
+    /// As they are, which costs neither a look at them nor a copy: for programs.
+    Data,
 }
 
-pub(super) fn to_values<'a>(bytes: impl IntoIterator<Item = &'a Bytes>) -> Vec<api::Value> {
-    bytes.into_iter().map(to_value).collect()
+impl Form {
+    fn value(self, bytes: &Bytes) -> api::Value {
+        let text = match self {
+            Self::Text => std::str::from_utf8(bytes).ok(),
+            Self::Data => None,
+        };
+        let value = match text {
+            Some(text) => api::value::Value::Text(text.to_owned()),
+            None => api::value::Value::Data(bytes.clone()),
+        };
+        api::Value { value: Some(value) }
+    }
+
+    fn values<'a>(self, bytes: impl IntoIterator<Item = &'a Bytes>) -> Vec<api::Value> {
+        bytes.into_iter().map(|bytes| self.value(bytes)).collect()
+    }
+
+    fn pairs(self, pairs: &[(Bytes, Bytes)]) -> Vec<api::Pair> {
+        let pair = |(field, value): &(Bytes, Bytes)| api::Pair {
+            field: Some(self.value(field)),
+            value: Some(self.value(value)),
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    fn reply(self, reply: &Reply) -> api::Reply {
+        use api::reply::Reply as Wire;
+        let reply = match reply {
+            Reply::Status(status) => Wire::Status(status.clone()),
+            Reply::Value(value) => Wire::Value(self.value(value)),
+            Reply::Integer(integer) => Wire::Integer(*integer),
+            Reply::Nil => Wire::Nil(api::NoArgs {}),
+            Reply::Values(values) => {
+                let value = |value: &Option<Bytes>| value.as_ref().map(|value| self.value(value)).unwrap_or_default();
+                Wire::Values(api::Values { values: values.iter().map(value).collect() })
+            }
+            Reply::Set(members) => Wire::Set(api::Values { values: self.values(members) }),
+            Reply::Map(pairs) => Wire::Map(api::Map { pairs: self.pairs(pairs) }),
+            Reply::Integers(integers) => Wire::Integers(api::Integers { integers: integers.clone() }),
+            Reply::Page(cursor, values) => Wire::Page(api::Page { cursor: *cursor, values: self.values(values) }),
+            Reply::Replies(replies) => {
+                Wire::Replies(api::Replies { replies: replies.iter().map(|reply| self.reply(reply)).collect() })
+            }
+            Reply::Error(refusal) => {
+                Wire::Error(api::Error { code: refusal.code.clone(), message: refusal.message.clone() })
+            }
+        };
+        api::Reply { reply: Some(reply) }
+    }
+}
+
+/// What programs send: nobody reads it on its way.
+fn to_value(bytes: &Bytes) -> api::Value {
+    Form::Data.value(bytes)
+}
+
+fn to_values<'a>(bytes: impl IntoIterator<Item = &'a Bytes>) -> Vec<api::Value> {
+    Form::Data.values(bytes)
+}
+
+/// Values that people read.
+pub(super) fn to_words<'a>(bytes: impl IntoIterator<Item = &'a Bytes>) -> Vec<api::Value> {
+    Form::Text.values(bytes)
 }
 
 fn optional(value: Option<api::Value>) -> Option<Bytes> {
@@ -263,8 +325,7 @@ impl TryFrom<api::Command> for Call {
 }
 
 fn to_pairs(pairs: &[(Bytes, Bytes)]) -> Vec<api::Pair> {
-    let pair = |(field, value)| api::Pair { field: Some(to_value(field)), value: Some(to_value(value)) };
-    pairs.iter().map(|(field, value)| pair((field, value))).collect()
+    Form::Data.pairs(pairs)
 }
 
 fn from_pairs(pairs: Vec<api::Pair>) -> Vec<(Bytes, Bytes)> {
@@ -273,28 +334,14 @@ fn from_pairs(pairs: Vec<api::Pair>) -> Vec<(Bytes, Bytes)> {
 
 impl From<&Reply> for api::Reply {
     fn from(reply: &Reply) -> Self {
-        use api::reply::Reply as Wire;
-        let reply = match reply {
-            Reply::Status(status) => Wire::Status(status.clone()),
-            Reply::Value(value) => Wire::Value(to_value(value)),
-            Reply::Integer(integer) => Wire::Integer(*integer),
-            Reply::Nil => Wire::Nil(api::NoArgs {}),
-            Reply::Values(values) => {
-                let value = |value: &Option<Bytes>| value.as_ref().map(to_value).unwrap_or_default();
-                Wire::Values(api::Values { values: values.iter().map(value).collect() })
-            }
-            Reply::Set(members) => Wire::Set(api::Values { values: to_values(members) }),
-            Reply::Map(pairs) => Wire::Map(api::Map { pairs: to_pairs(pairs) }),
-            Reply::Integers(integers) => Wire::Integers(api::Integers { integers: integers.clone() }),
-            Reply::Page(cursor, values) => Wire::Page(api::Page { cursor: *cursor, values: to_values(values) }),
-            Reply::Replies(replies) => {
-                Wire::Replies(api::Replies { replies: replies.iter().map(Into::into).collect() })
-            }
-            Reply::Error(refusal) => {
-                Wire::Error(api::Error { code: refusal.code.clone(), message: refusal.message.clone() })
-            }
-        };
-        Self { reply: Some(reply) }
+        Form::Text.reply(reply)
+    }
+}
+
+impl api::Reply {
+    /// As one of the replies to a group.
+    pub fn of_group(reply: &Reply) -> Self {
+        Form::Data.reply(reply)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a monitor shows.
 
-use super::database::{all, to_values};
+use super::database::{all, to_words};
 use crate::{api, command::Seen};
 
 impl From<&Seen> for api::Seen {
@@ -12,7 +12,7 @@ impl From<&Seen> for api::Seen {
             database: seen.database.clone(),
             client: seen.client.clone(),
             name: seen.name.clone(),
-            arguments: to_values(&seen.arguments),
+            arguments: to_words(&seen.arguments),
         }
     }
 }

@@ -281,7 +281,6 @@ impl Connection<'_> {
         let mut replies = Vec::new().into_iter();
         let mut trouble = None;
         let mut left = run.calls.len();
-        let is_group = left > 1;
         if let Err(fault) = self.send(run).await {
             trouble = Some(fault);
         }
@@ -290,7 +289,7 @@ impl Connection<'_> {
                 Slot::Answer(answer) => answer,
                 slot => {
                     while trouble.is_none() && replies.len() == 0 && left > 0 {
-                        match self.receive(is_group).await {
+                        match self.receive().await {
                             Ok(some) => (left, replies) = (left.saturating_sub(some.len()), some.into_iter()),
                             Err(fault) => trouble = Some(fault),
                         }
@@ -324,9 +323,9 @@ impl Connection<'_> {
         stream.send(&run.calls).await
     }
 
-    async fn receive(&mut self, is_group: bool) -> Result<Vec<Reply>, Fault> {
+    async fn receive(&mut self) -> Result<Vec<Reply>, Fault> {
         match &mut self.stream {
-            Some(stream) => stream.receive(is_group).await,
+            Some(stream) => stream.receive().await,
             None => Ok(Vec::new()),
         }
     }

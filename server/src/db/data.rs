@@ -56,8 +56,8 @@ impl Among {
 struct Stored {
     kind: DataType,
     count: u64,
-    /// `None` where it is spilled.
-    packed: Option<BTreeMap<Bytes, Bytes>>,
+    /// In order; `None` where it is spilled.
+    packed: Option<Vec<Element>>,
 }
 
 impl Stored {
@@ -75,10 +75,10 @@ impl Stored {
             r.end()?;
             return Ok(Self { kind, count, packed: None });
         }
-        let mut packed = BTreeMap::new();
+        let mut packed = Vec::with_capacity(usize::try_from(count).unwrap_or(0).min(limits::PACKED_ELEMENTS_MAX));
         for _ in 0..count {
             let element = r.bytes("element", limits::MEMBER_BYTES_MAX)?;
-            packed.insert(value.slice_ref(element), value.slice_ref(r.bytes("value", limits::VALUE_BYTES_MAX)?));
+            packed.push((value.slice_ref(element), value.slice_ref(r.bytes("value", limits::VALUE_BYTES_MAX)?)));
         }
         r.end()?;
         Ok(Self { kind, count, packed: Some(packed) })
@@ -137,7 +137,10 @@ impl Changed {
         match (self.elements.get(element), self.base()) {
             (Some(changed), _) => Ok(changed.clone()),
             (None, None) => Ok(None),
-            (None, Some(Stored { packed: Some(packed), .. })) => Ok(packed.get(element).cloned()),
+            (None, Some(Stored { packed: Some(packed), .. })) => {
+                let found = packed.binary_search_by(|(known, _)| known[..].cmp(element));
+                Ok(found.ok().map(|at| packed[at].1.clone()))
+            }
             (None, Some(_)) => {
                 let key = keys::element(&spot.database, &spot.key, element);
                 Ok(index.get(Family::Data, &key)?.map(Bytes::from))
@@ -178,7 +181,7 @@ impl Changed {
         Ok(())
     }
 
-    /// At most `max` elements, in order; see [`Overlay::elements`].
+    /// At most `max` elements, in order; see [`At::elements`].
     fn elements(&self, index: &Index, spot: &Spot, among: &Among, max: usize) -> Result<Vec<Element>, IndexError> {
         if max == 0 || among.high.as_ref().is_some_and(|high| *high < among.low) {
             return Ok(Vec::new());
@@ -186,7 +189,11 @@ impl Changed {
         let mut merged: BTreeMap<Bytes, Bytes> = match self.base() {
             None => BTreeMap::new(),
             Some(Stored { packed: Some(packed), .. }) => {
-                packed.iter().filter(|(element, _)| among.holds(element)).map(|(e, v)| (e.clone(), v.clone())).collect()
+                let some = packed.iter().filter(|(element, _)| among.holds(element)).cloned();
+                if self.elements.is_empty() && !among.is_backward {
+                    return Ok(some.take(max).collect());
+                }
+                some.collect()
             }
             Some(_) => self.spilled(index, spot, among, max)?,
         };
@@ -271,6 +278,40 @@ pub struct Overlay {
     changed: BTreeMap<Spot, Changed>,
 }
 
+/// A key as it is now.
+#[derive(Debug)]
+pub struct At<'a> {
+    spot: Spot,
+    changed: Cow<'a, Changed>,
+}
+
+impl At<'_> {
+    /// Which.
+    pub const fn spot(&self) -> &Spot {
+        &self.spot
+    }
+
+    /// What it holds; `None`: it is not there.
+    pub fn kind(&self) -> Option<DataType> {
+        self.changed.kind
+    }
+
+    /// How many elements.
+    pub fn count(&self) -> u64 {
+        self.changed.count
+    }
+
+    /// The value of an element.
+    pub fn get(&self, index: &Index, element: &[u8]) -> Result<Option<Bytes>, IndexError> {
+        self.changed.get(index, &self.spot, element)
+    }
+
+    /// At most `max` elements, in order. Where they come to more bytes than a reply may have, the first of them that do.
+    pub fn elements(&self, index: &Index, among: &Among, max: usize) -> Result<Vec<Element>, IndexError> {
+        self.changed.elements(index, &self.spot, among, max)
+    }
+}
+
 impl Overlay {
     /// Adds a change.
     pub fn apply(&mut self, index: &Index, effect: &Effect) -> Result<(), IndexError> {
@@ -296,27 +337,21 @@ impl Overlay {
         Ok(())
     }
 
-    fn at(&self, index: &Index, spot: &Spot) -> Result<Cow<'_, Changed>, IndexError> {
-        match self.changed.get(spot) {
-            Some(changed) => Ok(Cow::Borrowed(changed)),
-            None => Changed::read(index, spot).map(Cow::Owned),
-        }
+    /// A key as it is now; it is read once, whatever is asked of it then.
+    pub fn at(&self, index: &Index, spot: Spot) -> Result<At<'_>, IndexError> {
+        let changed = match self.changed.get(&spot) {
+            Some(changed) => Cow::Borrowed(changed),
+            None => Cow::Owned(Changed::read(index, &spot)?),
+        };
+        Ok(At { spot, changed })
     }
 
-    /// What a key holds, and how many elements.
-    pub fn kind(&self, index: &Index, spot: &Spot) -> Result<Option<(DataType, u64)>, IndexError> {
-        let changed = self.at(index, spot)?;
-        Ok(changed.kind.map(|kind| (kind, changed.count)))
-    }
-
-    /// The value of an element.
+    /// The value of an element of a key.
     pub fn get(&self, index: &Index, spot: &Spot, element: &[u8]) -> Result<Option<Bytes>, IndexError> {
-        self.at(index, spot)?.get(index, spot, element)
-    }
-
-    /// At most `max` elements, in order. Where they come to more bytes than a reply may have, the first of them that do.
-    pub fn elements(&self, index: &Index, spot: &Spot, among: &Among, max: usize) -> Result<Vec<Element>, IndexError> {
-        self.at(index, spot)?.elements(index, spot, among, max)
+        match self.changed.get(spot) {
+            Some(changed) => changed.get(index, spot, element),
+            None => Changed::read(index, spot)?.get(index, spot, element),
+        }
     }
 
     /// How many keys a database has.
@@ -408,9 +443,9 @@ mod tests {
             wanted.reverse();
         }
         wanted.truncate(max);
-        assert_eq!(overlay.elements(index, &spot, among, max).unwrap(), wanted);
-        let count = overlay.kind(index, &spot).unwrap().map_or(0, |(_, count)| count);
-        assert_eq!(count, model.len() as u64);
+        let at = overlay.at(index, spot).unwrap();
+        assert_eq!(at.elements(index, among, max).unwrap(), wanted);
+        assert_eq!(at.count(), model.len() as u64);
         assert_eq!(overlay.len(index, "d").unwrap(), u64::from(!model.is_empty()));
     }
 

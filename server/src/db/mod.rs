@@ -21,7 +21,7 @@ use std::{
 use datadb::Kind;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Direction, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    Direction, ErrorKind, FlushOptions, IteratorMode, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
 };
 use thiserror::Error;
 
@@ -43,6 +43,9 @@ pub enum IndexError {
     /// The engine failed.
     #[error("index: {0}")]
     Engine(#[from] rocksdb::Error),
+    /// A view of what is in memory was asked for more.
+    #[error("index: this needs the disk")]
+    NotInMemory,
     /// A value in the index is not what was written there.
     #[error("index: {what} is damaged: stop the server and run `datadb-server rebuild`")]
     Value {
@@ -112,6 +115,7 @@ pub type Pair = (Box<[u8]>, Box<[u8]>);
 pub struct Index {
     db: Arc<DB>,
     keys_read: AtomicU64,
+    is_memory_only: bool,
 }
 
 /// Bytes of memory that the index takes, as far as it counts them.
@@ -145,12 +149,22 @@ impl Index {
         let families =
             Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
         let db = Arc::new(DB::open_cf_descriptors(&options, dir, families)?);
-        Ok(Self { db, keys_read: AtomicU64::new(0) })
+        Ok(Self { db, keys_read: AtomicU64::new(0), is_memory_only: false })
     }
 
     /// The same index with a count of its own, for work that tells what it cost.
     pub fn view(&self) -> Self {
-        Self { db: self.db.clone(), keys_read: AtomicU64::new(0) }
+        Self { db: self.db.clone(), keys_read: AtomicU64::new(0), is_memory_only: false }
+    }
+
+    /// The same index for those who can't wait for a disk: what needs one, or may take long, is
+    /// [`IndexError::NotInMemory`]. Only `get` is answered.
+    pub fn memory_view(&self) -> Self {
+        Self { is_memory_only: true, ..self.view() }
+    }
+
+    fn may_wait(&self) -> Result<(), IndexError> {
+        if self.is_memory_only { Err(IndexError::NotInMemory) } else { Ok(()) }
     }
 
     /// How many keys were asked for, or met in scans, through this view.
@@ -169,11 +183,20 @@ impl Index {
     /// The value of a key.
     pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
         self.count(1);
-        Ok(self.db.get_cf(self.family(family), key)?)
+        if !self.is_memory_only {
+            return Ok(self.db.get_cf(self.family(family), key)?);
+        }
+        let mut read = ReadOptions::default();
+        read.set_read_tier(ReadTier::BlockCache);
+        self.db.get_cf_opt(self.family(family), key, &read).map_err(|error| match error.kind() {
+            ErrorKind::Incomplete => IndexError::NotInMemory,
+            _ => error.into(),
+        })
     }
 
     /// The values of many keys, in the order of the keys.
     pub fn multi_get<K: AsRef<[u8]>>(&self, family: Family, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>, IndexError> {
+        self.may_wait()?;
         self.count(keys.len());
         let keys = keys.iter().map(AsRef::as_ref);
         self.db
@@ -190,6 +213,7 @@ impl Index {
         keys: &[K],
         head_bytes: usize,
     ) -> Result<Vec<Option<Vec<u8>>>, IndexError> {
+        self.may_wait()?;
         self.count(keys.len());
         let head = |value: &[u8]| value[..value.len().min(head_bytes)].to_vec();
         self.db
@@ -202,6 +226,7 @@ impl Index {
     /// At most `max` pairs with `from <= key < end`, in the order of the keys. Whoever wants more goes on behind the
     /// last key.
     pub fn scan(&self, family: Family, from: &[u8], end: &[u8], max: usize) -> Result<Vec<Pair>, IndexError> {
+        self.may_wait()?;
         let mut read = ReadOptions::default();
         read.set_iterate_upper_bound(end);
         let mode = IteratorMode::From(from, Direction::Forward);
@@ -211,6 +236,7 @@ impl Index {
 
     /// At most `max` pairs with `low <= key <= from`, in descending order of the keys.
     pub fn scan_back(&self, family: Family, from: &[u8], low: &[u8], max: usize) -> Result<Vec<Pair>, IndexError> {
+        self.may_wait()?;
         let mut read = ReadOptions::default();
         read.set_iterate_lower_bound(low);
         let mode = IteratorMode::From(from, Direction::Reverse);
@@ -226,6 +252,7 @@ impl Index {
         end: &[u8],
         show: impl FnMut(Pair) -> bool,
     ) -> Result<(), IndexError> {
+        self.may_wait()?;
         let mut read = ReadOptions::default();
         read.set_iterate_upper_bound(end);
         self.show(family, read, IteratorMode::From(from, Direction::Forward), show)
@@ -239,6 +266,7 @@ impl Index {
         low: &[u8],
         show: impl FnMut(Pair) -> bool,
     ) -> Result<(), IndexError> {
+        self.may_wait()?;
         let mut read = ReadOptions::default();
         read.set_iterate_lower_bound(low);
         self.show(family, read, IteratorMode::From(from, Direction::Reverse), show)

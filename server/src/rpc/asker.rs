@@ -82,11 +82,10 @@ impl Asker {
                 if taken.is_ok_and(|taken| taken.is_begin) {
                     self.hold(&reply);
                 }
-                let reply = api::Reply::from(&reply);
                 if is_group {
-                    part.add(reply, replies).await?;
+                    part.add(api::Reply::of_group(&reply), replies).await?;
                 } else {
-                    send(reply, replies).await?;
+                    send((&reply).into(), replies).await?;
                 }
             }
             part.finish(replies).await?;

@@ -23,10 +23,16 @@ pub use self::{
     transactions::{Held, Transactions},
 };
 use super::{Engine, EngineError};
-use crate::{db::data::Overlay, observe::Observed};
+use crate::{
+    db::{IndexError, data::Overlay},
+    observe::Observed,
+};
 
 /// The database that is meant where none is named.
 pub const DEFAULT: &str = "default";
+
+/// Bytes of commands that are tried on what is in memory: a millisecond or two of reads.
+const AT_ONCE_BYTES: usize = 128 << 10;
 
 /// What the database keeps in memory.
 #[derive(Debug, Default)]
@@ -134,16 +140,33 @@ impl Engine {
                 Err(error) => Err(error),
             }
         } else {
-            let (cursors, micros) = (self.inner.database.cursors.clone(), self.inner.clock.now_micros());
-            self.with_index(move |index| {
-                let mut calls = calls;
-                let (replies, _) = evaluate::all(index, &mut Overlay::default(), &cursors, micros, &calls)?;
-                let rest = calls.split_off(replies.len());
-                Ok((replies, rest))
-            })
-            .await
+            self.read(calls).await
         };
         result.unwrap_or_else(|error| (vec![failed(self.observed(), &error); count], Vec::new()))
+    }
+
+    /// Carries out commands that only read: on what is in memory at once, which spares the way to another thread and back;
+    /// what needs the disk, or may take long, by a thread that may wait.
+    async fn read(&self, mut calls: Vec<Call>) -> Result<(Vec<Reply>, Vec<Call>), EngineError> {
+        let (cursors, micros) = (self.inner.database.cursors.clone(), self.inner.clock.now_micros());
+        let bytes: usize = calls.iter().map(|call| call.command.size_hint()).sum();
+        if bytes <= AT_ONCE_BYTES {
+            let index = self.inner.index.memory_view();
+            match evaluate::all(&index, &mut Overlay::default(), &cursors, micros, &calls) {
+                Err(EngineError::Index(IndexError::NotInMemory)) => {}
+                Err(error) => return Err(error),
+                Ok((replies, _)) => {
+                    let rest = calls.split_off(replies.len());
+                    return Ok((replies, rest));
+                }
+            }
+        }
+        self.with_index(move |index| {
+            let (replies, _) = evaluate::all(index, &mut Overlay::default(), &cursors, micros, &calls)?;
+            let rest = calls.split_off(replies.len());
+            Ok((replies, rest))
+        })
+        .await
     }
 
     /// Carries out a command that needs more than the index.

@@ -37,7 +37,7 @@ impl Scene<'_> {
         let mut removed = 0;
         for key in keys {
             let spot = self.spot(key);
-            if self.overlay.kind(self.index, &spot)?.is_some() {
+            if self.overlay.at(self.index, spot.clone())?.kind().is_some() {
                 self.change(&spot, Change::Drop)?;
                 removed += 1;
             }

@@ -53,10 +53,10 @@ impl Scene<'_> {
         let max = args.count.min(SCAN_MAX) as usize;
         let mut page = match self.find(&args.key, kind)? {
             None => Vec::new(),
-            Some(Found::Stored(spot, _)) => {
+            Some(Found::Stored(at)) => {
                 let low = after.map(|last| [&last[..], &[0]].concat().into()).unwrap_or_default();
                 let among = Among { low, high: None, is_backward: false };
-                self.overlay.elements(self.index, &spot, &among, max + 1)?
+                at.elements(self.index, &among, max + 1)?
             }
             Some(Found::Shown(shown)) => {
                 let at = after.map_or(0, |last| {

@@ -8,21 +8,21 @@ use datadb::{
 
 use super::{Scene, Stop};
 use crate::{
-    db::data::{Among, Element},
+    db::data::{Among, At, Element},
     engine::database::backups::{self, Shown},
     log::effect::{Change, DataType, Effect, Spot},
 };
 
 /// A key that is there and has the type that was asked for.
-pub(super) enum Found {
-    Stored(Spot, u64),
+pub(super) enum Found<'a> {
+    Stored(At<'a>),
     Shown(Shown),
 }
 
-impl Found {
+impl Found<'_> {
     pub(super) fn count(&self) -> u64 {
         match self {
-            Self::Stored(_, count) => *count,
+            Self::Stored(at) => at.count(),
             Self::Shown(shown) => shown.elements.len() as u64,
         }
     }
@@ -50,10 +50,10 @@ impl Scene<'_> {
         if backups::is_reserved(&spot) {
             return Ok(backups::read(self.index, &spot.key)?.map(|shown| shown.kind));
         }
-        Ok(self.overlay.kind(self.index, &spot)?.map(|(kind, _)| kind))
+        Ok(self.overlay.at(self.index, spot)?.kind())
     }
 
-    pub(super) fn find(&self, key: &Key, wanted: DataType) -> Result<Option<Found>, Stop> {
+    pub(super) fn find(&self, key: &Key, wanted: DataType) -> Result<Option<Found<'_>>, Stop> {
         let spot = self.spot(key);
         if backups::is_reserved(&spot) {
             return match backups::read(self.index, &spot.key)? {
@@ -61,16 +61,17 @@ impl Scene<'_> {
                 shown => Ok(shown.map(Found::Shown)),
             };
         }
-        match self.overlay.kind(self.index, &spot)? {
-            Some((kind, _)) if kind != wanted => Err(Refusal::wrong_type().into()),
-            found => Ok(found.map(|(_, count)| Found::Stored(spot, count))),
+        let at = self.overlay.at(self.index, spot)?;
+        match at.kind() {
+            Some(kind) if kind != wanted => Err(Refusal::wrong_type().into()),
+            kind => Ok(kind.is_some().then_some(Found::Stored(at))),
         }
     }
 
-    pub(super) fn get(&self, found: Option<&Found>, element: &[u8]) -> Result<Option<Bytes>, Stop> {
+    pub(super) fn get(&self, found: Option<&Found<'_>>, element: &[u8]) -> Result<Option<Bytes>, Stop> {
         Ok(match found {
             None => None,
-            Some(Found::Stored(spot, _)) => self.overlay.get(self.index, spot, element)?,
+            Some(Found::Stored(at)) => at.get(self.index, element)?,
             Some(Found::Shown(shown)) => {
                 shown.elements.iter().find(|(known, _)| *known == element).map(|(_, value)| value.clone())
             }
@@ -89,10 +90,7 @@ impl Scene<'_> {
         let elements = match self.find(key, kind)? {
             None => Vec::new(),
             // One more than a reply may have tells that there are more.
-            Some(Found::Stored(spot, _)) => {
-                let max = max.min(limits::REPLY_ELEMENTS_MAX + 1);
-                self.overlay.elements(self.index, &spot, among, max)?
-            }
+            Some(Found::Stored(at)) => at.elements(self.index, among, max.min(limits::REPLY_ELEMENTS_MAX + 1))?,
             Some(Found::Shown(shown)) => {
                 let is_among = |element: &Element| !shown.is_sorted || among.holds(&element.0);
                 let mut elements: Vec<Element> = shown.elements.into_iter().filter(is_among).collect();
@@ -140,37 +138,37 @@ impl Scene<'_> {
     }
 
     /// The key, if it may be written and is of this type or not there.
-    pub(super) fn writable(&self, key: &Key, kind: DataType) -> Result<Spot, Stop> {
+    fn writable(&self, key: &Key, kind: DataType) -> Result<At<'_>, Stop> {
         let spot = self.spot(key);
         backups::check_writable(&spot)?;
-        match self.overlay.kind(self.index, &spot)? {
-            Some((had, _)) if had != kind => Err(Refusal::wrong_type().into()),
-            _ => Ok(spot),
+        let at = self.overlay.at(self.index, spot)?;
+        match at.kind() {
+            Some(had) if had != kind => Err(Refusal::wrong_type().into()),
+            _ => Ok(at),
         }
     }
 
     /// Sets elements; gives how many are new.
     pub(super) fn put(&mut self, key: &Key, kind: DataType, elements: &[Element]) -> Result<i64, Stop> {
-        let spot = self.writable(key, kind)?;
-        let before = self.overlay.kind(self.index, &spot)?.map_or(0, |(_, count)| count);
+        let at = self.writable(key, kind)?;
+        let (spot, before) = (at.spot().clone(), at.count());
+        drop(at);
         for (element, value) in elements {
             // A member that is there already changes nothing, and needs no record.
             if self.overlay.get(self.index, &spot, element)?.as_ref() != Some(value) {
                 self.change(&spot, Change::Put(kind, element.clone(), value.clone()))?;
             }
         }
-        let after = self.overlay.kind(self.index, &spot)?.map_or(0, |(_, count)| count);
+        let after = self.overlay.at(self.index, spot)?.count();
         Ok(i64::try_from(after - before).unwrap_or(i64::MAX))
     }
 
     /// Removes elements; gives how many were there.
     pub(super) fn remove(&mut self, key: &Key, kind: DataType, elements: &[Bytes]) -> Result<i64, Stop> {
-        let spot = self.writable(key, kind)?;
+        let spot = self.writable(key, kind)?.spot().clone();
         let mut removed = 0;
         for element in elements {
-            if self.overlay.kind(self.index, &spot)?.is_some()
-                && self.overlay.get(self.index, &spot, element)?.is_some()
-            {
+            if self.overlay.get(self.index, &spot, element)?.is_some() {
                 self.change(&spot, Change::Remove(element.clone()))?;
                 removed += 1;
             }

@@ -51,11 +51,11 @@ impl Scene<'_> {
         let spot = self.spot(&args.key);
         backups::check_writable(&spot)?;
         let before = if args.get { Reply::value(self.string(&args.key)?) } else { Reply::ok() };
-        let had = self.overlay.kind(self.index, &spot)?;
+        let had = self.overlay.at(self.index, spot.clone())?.kind();
         if (args.if_missing && had.is_some()) || (args.if_there && had.is_none()) {
             return Ok(if args.get { before } else { Reply::Nil });
         }
-        if had.is_some_and(|(kind, _)| kind != DataType::String) {
+        if had.is_some_and(|kind| kind != DataType::String) {
             self.change(&spot, Change::Drop)?;
         }
         self.change(&spot, Change::Put(DataType::String, Bytes::new(), args.value.clone()))?;
