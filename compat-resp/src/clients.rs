@@ -32,6 +32,8 @@ pub struct Client {
     pub id: i64,
     /// Of the client.
     pub address: SocketAddr,
+    /// By which logs of the sidecar and of the server know what it asks.
+    pub request: String,
     local: SocketAddr,
     since: Instant,
     told: Mutex<Told>,
@@ -94,7 +96,9 @@ impl Clients {
     pub fn enter(self: &Arc<Self>, address: SocketAddr, local: SocketAddr) -> Listed {
         let mut list = self.list();
         list.last += 1;
-        let client = Arc::new(Client { id: list.last, address, local, since: Instant::now(), told: Mutex::default() });
+        let request = format!("resp-{}-{}", std::process::id(), list.last);
+        let (since, told) = (Instant::now(), Mutex::default());
+        let client = Arc::new(Client { id: list.last, address, request, local, since, told });
         list.clients.insert(client.id, client.clone());
         Listed { clients: self.clone(), client }
     }

@@ -65,10 +65,10 @@ impl Lanes {
         &self.access.url
     }
 
-    /// Opens a stream on behalf of a client.
-    pub async fn stream(&self, client: &str) -> Result<Stream, Fault> {
+    /// Opens a stream on behalf of a client. `request` is its id in the server's log.
+    pub async fn stream(&self, client: &str, request: &str) -> Result<Stream, Fault> {
         let (connection, seat) = self.seat().await?;
-        let (commands, replies) = connection.pipeline_for(client).await?;
+        let (commands, replies) = connection.pipeline_for(client, request).await?;
         Ok(Stream { commands, replies, _seat: seat })
     }
 

@@ -60,12 +60,16 @@ impl Connection {
 
     /// Opens a stream of commands on behalf of another client, whom a monitor shows in this one's place: visible ASCII of
     /// at most [`limits::CLIENT_BYTES_MAX`] bytes, as a rule an address.
-    pub async fn pipeline_for(&self, client: &str) -> Result<(Commands, Replies), Fault> {
+    /// `request` is the id by which the server's log knows the stream, of visible ASCII, too.
+    pub async fn pipeline_for(&self, client: &str, request: &str) -> Result<(Commands, Replies), Fault> {
         let bad = || Fault::new(Kind::Invalid, format!("{client:?} is no name that a monitor can show"));
         let named = metadata::client(client).and_then(|client| client.parse().ok()).ok_or_else(bad)?;
         let (commands, stream) = mpsc::channel(limits::PIPELINE_COMMANDS_MAX);
+        let id =
+            request.parse().map_err(|_| Fault::new(Kind::Invalid, format!("{request:?} is no id of a request")))?;
         let mut request = Request::new(ReceiverStream::new(stream));
         request.metadata_mut().insert(metadata::CLIENT, named);
+        request.metadata_mut().insert(metadata::REQUEST_ID, id);
         self.stream(commands, request).await
     }
 

@@ -304,7 +304,9 @@ impl Connection<'_> {
                 self.write().await?;
             }
         }
-        if trouble.is_some() {
+        if let Some(fault) = trouble {
+            let Client { request, address, .. } = self.client();
+            tracing::debug!(request, client = %address, "{fault}");
             // With the stream the server has forgotten the transaction, too.
             self.stream = None;
             self.transaction.clear();
@@ -318,7 +320,10 @@ impl Connection<'_> {
         }
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            none => none.insert(self.sidecar.lanes.stream(&self.listed.client.address.to_string()).await?),
+            none => {
+                let client = &self.listed.client;
+                none.insert(self.sidecar.lanes.stream(&client.address.to_string(), &client.request).await?)
+            }
         };
         stream.send(&run.calls).await
     }
