@@ -15,6 +15,8 @@ use crate::engine::{
     browse::{BackupPages, Filter, Wanted},
     download::Piece,
     find::Among,
+    list::ListOptions,
+    names::{NamePages, SnapshotName},
     totals::{SnapshotTotals, TotalsPages},
 };
 
@@ -144,6 +146,31 @@ impl api::browse_server::Browse for Service {
         }))
     }
 
+    type ListNamesStream = Replies<api::ListNamesReply>;
+
+    async fn list_names(
+        &self,
+        request: Request<api::ListNamesRequest>,
+    ) -> Result<Response<Self::ListNamesStream>, Status> {
+        let mut pages = NamePages::new(filter(request.into_inner().filter)?);
+        let engine = self.0.clone();
+        Ok(produce(move |replies| async move {
+            while let (rest, Some(page)) = engine.next_names(pages).await? {
+                let name = |name: &SnapshotName| api::SnapshotName {
+                    newest: Some((&name.newest).into()),
+                    rank_record: name.rank.record,
+                    rank_place: name.rank.place,
+                };
+                let names = page.iter().map(name).collect();
+                if replies.send(Ok(api::ListNamesReply { names })).await.is_err() {
+                    return Ok(());
+                }
+                pages = rest;
+            }
+            Ok(())
+        }))
+    }
+
     type HistoryStream = Replies<api::VersionsReply>;
 
     async fn history(&self, request: Request<api::HistoryRequest>) -> Result<Response<Self::HistoryStream>, Status> {
@@ -190,8 +217,9 @@ impl api::browse_server::Browse for Service {
         let path = TreePath::lenient(&request.path).map_err(status)?;
         let backup = self.0.find_backup(wanted(request.backup)?, filter(request.filter)?).await?;
         let meta = self.0.find_path(&backup, &path).await?;
-        let meta = meta_to_api(&meta, None);
-        Ok(Response::new(api::ResolveReply { backup: Some((&backup).into()), meta: Some(meta) }))
+        let hole_bytes = if request.holes { self.0.hole_bytes(&meta).await? } else { 0 };
+        let meta = Some(meta_to_api(&meta, None));
+        Ok(Response::new(api::ResolveReply { backup: Some((&backup).into()), meta, hole_bytes }))
     }
 
     type ListDirectoryStream = Replies<api::ListDirectoryReply>;
@@ -200,10 +228,10 @@ impl api::browse_server::Browse for Service {
         &self,
         request: Request<api::ListDirectoryRequest>,
     ) -> Result<Response<Self::ListDirectoryStream>, Status> {
-        let api::ListDirectoryRequest { set, recursive, after } = request.into_inner();
+        let api::ListDirectoryRequest { set, recursive: is_recursive, after, holes: with_holes } = request.into_inner();
         let set = ObjectKey::try_from(&set[..]).map_err(status)?;
         let after = if after.is_empty() { None } else { Some(Name::new(&after).map_err(status)?) };
-        let mut listing = self.0.list(set, recursive, after).await?;
+        let mut listing = self.0.list(set, ListOptions { is_recursive, after, with_holes }).await?;
         let engine = self.0.clone();
         Ok(produce(move |replies| async move {
             loop {
@@ -214,6 +242,7 @@ impl api::browse_server::Browse for Service {
                 let entry = |entry: crate::engine::list::Entry| api::Entry {
                     depth: entry.depth,
                     meta: Some(meta_to_api(&entry.meta, Some(entry.key))),
+                    hole_bytes: entry.hole_bytes,
                 };
                 let entries = page.into_iter().map(entry).collect();
                 if replies.send(Ok(api::ListDirectoryReply { entries })).await.is_err() {
