@@ -7,5 +7,6 @@ mod support;
 mod mounted;
 
 mod names;
+mod robust;
 mod times;
 mod tree;

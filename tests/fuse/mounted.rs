@@ -91,7 +91,7 @@ impl Mounted {
 
     /// A path below the mount.
     pub fn path(&self, below: &str) -> PathBuf {
-        self.dir.join(below)
+        if below.is_empty() { self.dir.clone() } else { self.dir.join(below) }
     }
 
     /// What it wrote to stderr.
@@ -123,10 +123,12 @@ impl Mounted {
         status.expect("waited for")
     }
 
-    /// Ends it, and sees to it that nothing is left.
+    /// Ends it, and sees to it that nothing is left. A process that another test is just starting may hold a copy of an
+    /// open file for a moment.
     #[track_caller]
     pub fn end(mut self) {
-        self.signal(Signal::TERM);
+        let unmount = || Command::new("umount").arg(&self.dir).output().expect("umount runs");
+        wait_until("an unmount", || unmount().status.success());
         let status = self.wait();
         assert!(status.success(), "{status}; stderr says:\n{}", self.stderr());
         assert!(!is_mounted(&self.dir));

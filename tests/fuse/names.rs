@@ -159,7 +159,8 @@ fn a_new_backup_appears_within_a_second() {
         inside.get_or_insert_with(|| fs::File::open(mounted.path("latest/tree")).expect("a directory"));
     }
     let inside = inside.expect("opened");
-    let old = rustix::fs::openat(&inside, "file", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let old = rustix::fs::openat(&inside, "file", flags, rustix::fs::Mode::empty());
     let mut content = String::new();
     std::io::Read::read_to_string(&mut fs::File::from(old.expect("a file")), &mut content).expect("a text");
     assert_eq!(content, "round 1", "a directory that is open stays in its backup");

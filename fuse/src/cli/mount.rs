@@ -13,7 +13,7 @@ use datadb_client::{
 };
 use tokio::runtime::Handle;
 
-use super::signals;
+use super::{daemon, signals};
 use crate::{
     adapter::{Adapter, session},
     cache::{blobs::Blobs, disk::Disk, patient::Patient},
@@ -60,6 +60,19 @@ pub struct Args {
     /// Wait so long for a server that does not answer, then fail what was asked
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
+    /// Return when it is mounted, and go on in the background
+    #[arg(long)]
+    daemon: bool,
+    /// Write what there is to say in the background into this file
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    log: Option<PathBuf>,
+}
+
+impl Args {
+    /// Whether it should go on in the background.
+    pub const fn is_daemon(&self) -> bool {
+        self.daemon
+    }
 }
 
 /// Mounts, and returns when it is unmounted.
@@ -89,7 +102,13 @@ pub async fn run(args: Args) -> Result<(), Fault> {
     let failed = |error: String| Fault::new(Kind::Internal, format!("can't mount on {shown}: {error}"));
     let ended = mounting.await.map_err(|error| failed(error.to_string()))?;
     let ended = ended.map_err(|error| failed(error.to_string()))?;
-    println!("Mounting read-only filesystem on {shown}\nCtrl+C to unmount.");
+    match args.daemon {
+        true => {
+            println!("Mounting read-only filesystem on {shown}");
+            daemon::close_streams(args.log.as_deref())?;
+        }
+        false => println!("Mounting read-only filesystem on {shown}\nCtrl+C to unmount."),
+    }
     signals::until_unmounted(&mountpoint, ended).await
 }
 
