@@ -8,7 +8,7 @@ CARGO    := cargo
 WHOLE    := --release --workspace --locked
 PREFIX   ?= /usr/local
 DIR      ?= $(CURDIR)
-PROGRAMS := datadb-server datadb-client
+PROGRAMS := datadb-server datadb-client datadb-fuse
 GRPCURL  := $(CACHE)/venv/bin/grpcurl
 
 .NOTPARALLEL:
@@ -36,6 +36,9 @@ install: build ## Install programs, manual pages and completions below PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(PROGRAMS:%='$(RELEASE)/%') '$(DESTDIR)$(PREFIX)/bin'
 	tests/scripts/share.sh '$(RELEASE)/datadb-client' '$(DESTDIR)$(PREFIX)/share'
+	@if [ -n '$(DESTDIR)' ] || [ -w /sbin ]; then \
+	    install -d '$(DESTDIR)/sbin' && ln -sf '$(PREFIX)/bin/datadb-fuse' '$(DESTDIR)/sbin/mount.fuse.datadb'; \
+	else echo 'for lines of fstab, as root: ln -s $(PREFIX)/bin/datadb-fuse /sbin/mount.fuse.datadb'; fi
 
 bench: build ## Measure beside restic and borg (BENCH_ALL=1: bupstash and rustic, too)
 	@tests/bench/compare.py '$(RELEASE)' $(TREE) $(NEXT)
