@@ -56,11 +56,51 @@ impl Listing {
     /// The same, with the bytes of each file that are holes, where they were asked for.
     pub async fn page_with_holes(&mut self) -> Result<Option<Vec<(u32, Meta, u64)>>, Fault> {
         let Some(reply) = self.0.message().await.map_err(fault)? else { return Ok(None) };
-        let entry = |entry: api::Entry| {
-            let meta = entry.meta.ok_or_else(|| nonsense("an entry without a meta"))?;
-            Ok((entry.depth, Meta::try_from(meta)?, entry.hole_bytes))
-        };
         reply.entries.into_iter().map(entry).collect::<Result<_, Fault>>().map(Some)
+    }
+}
+
+fn entry(entry: api::Entry) -> Result<(u32, Meta, u64), Fault> {
+    let meta = entry.meta.ok_or_else(|| nonsense("an entry without a meta"))?;
+    Ok((entry.depth, Meta::try_from(meta)?, entry.hole_bytes))
+}
+
+/// A directory of a tree, or the next entries of the one before.
+#[derive(Debug)]
+pub struct TreePart {
+    /// The directory's set.
+    pub set: ObjectKey,
+    /// Metas, and how many bytes of each file are holes.
+    pub entries: Vec<(Meta, u64)>,
+    /// Whether it ends here.
+    pub is_last: bool,
+}
+
+/// The directories of a tree, page by page.
+#[derive(Debug)]
+pub struct Tree {
+    stream: tonic::Streaming<api::ListTreeReply>,
+    next: Option<TreePath>,
+}
+
+impl Tree {
+    /// The next parts; `None` at the end.
+    pub async fn page(&mut self) -> Result<Option<Vec<TreePart>>, Fault> {
+        let Some(reply) = self.stream.message().await.map_err(fault)? else { return Ok(None) };
+        if !reply.next.is_empty() {
+            self.next = Some(TreePath::new(&reply.next)?);
+        }
+        let part = |part: api::TreePart| {
+            let entries = part.entries.into_iter().map(|one| entry(one).map(|(_, meta, holes)| (meta, holes)));
+            let set = ObjectKey::try_from(&part.set[..])?;
+            Ok(TreePart { set, entries: entries.collect::<Result<_, Fault>>()?, is_last: part.last })
+        };
+        reply.parts.into_iter().map(part).collect::<Result<_, Fault>>().map(Some)
+    }
+
+    /// After the last page: the directory with which to go on; `None` if there is none.
+    pub const fn next(&self) -> Option<&TreePath> {
+        self.next.as_ref()
     }
 }
 
@@ -170,6 +210,14 @@ impl Connection {
     /// Lists a directory's set alone, from the first name after the given one, and tells what of each file is holes.
     pub async fn list_with_holes(&self, set: &ObjectKey, after: Option<&Name>) -> Result<Listing, Fault> {
         self.listed(set, false, after, true).await
+    }
+
+    /// The directories of a tree from a path below its set on, each whole before those inside it; ends behind the one
+    /// with which so many entries were told.
+    pub async fn list_tree(&self, set: &ObjectKey, from: &TreePath, entries_max: u32) -> Result<Tree, Fault> {
+        let (set, from) = (Bytes::copy_from_slice(set.as_bytes()), Bytes::copy_from_slice(from.as_bytes()));
+        let request = api::ListTreeRequest { set, from, entries_max };
+        Ok(Tree { stream: self.browse().list_tree(request).await.map_err(fault)?.into_inner(), next: None })
     }
 
     async fn listed(

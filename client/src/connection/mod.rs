@@ -24,7 +24,7 @@ use tonic::{
     transport::{Channel, Endpoint, Uri},
 };
 
-pub use browse::{Delivery, Download, Downloads, Filter, Listing, Lists, SnapshotName};
+pub use browse::{Delivery, Download, Downloads, Filter, Listing, Lists, SnapshotName, Tree, TreePart};
 pub use throttle::Rate;
 use throttle::Throttled;
 pub use upload::{Answers, Asking, BundleAck, Bundles, Commit, ObjectAck, Objects, Opened, Session, wait, wire_bytes};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use datadb::{Fault, ObjectKey, meta::Name};
 use lru::LruCache;
 
-use super::patient::Patient;
+use super::{patient::Patient, walks::Walks};
 use crate::view::entry::Entry;
 
 /// Entries kept in all directories together, some 250 bytes each: 64 MiB.
@@ -53,11 +53,15 @@ struct Kept {
 
 /// Directories in memory.
 #[derive(Debug)]
-pub struct Dirs(Mutex<Kept>);
+pub struct Dirs {
+    kept: Mutex<Kept>,
+    /// Who walks through them.
+    pub(super) walks: Walks,
+}
 
 impl Default for Dirs {
     fn default() -> Self {
-        Self(Mutex::new(Kept { dirs: LruCache::unbounded(), entries: 0 }))
+        Self { kept: Mutex::new(Kept { dirs: LruCache::unbounded(), entries: 0 }), walks: Walks::default() }
     }
 }
 
@@ -68,7 +72,7 @@ fn weight(dir: &Dir) -> usize {
 
 impl Dirs {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A directory that is in memory.

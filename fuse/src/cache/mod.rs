@@ -6,3 +6,4 @@ pub mod dirs;
 pub mod disk;
 mod fetch;
 pub mod patient;
+pub mod walks;

@@ -2,7 +2,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use datadb::{FileType, HostName, clock::format_time, meta::Name};
+use datadb::{
+    FileType, HostName, ObjectKey, TreePath,
+    clock::format_time,
+    meta::{Content, Name},
+};
 use datadb_client::connection::Filter;
 
 use super::{
@@ -13,7 +17,10 @@ use super::{
     readme,
     trouble::Trouble,
 };
-use crate::cache::dirs::{Dir, Listed};
+use crate::cache::{
+    dirs::{Dir, Listed},
+    walks::{self, Place},
+};
 
 /// Something in a directory.
 #[derive(Clone, Debug)]
@@ -44,7 +51,7 @@ pub enum Listing {
 /// A long directory: some entries around where it is read.
 #[derive(Debug)]
 pub struct Long {
-    set: datadb::ObjectKey,
+    set: ObjectKey,
     /// The number of the first entry that is held.
     first: usize,
     held: VecDeque<(Name, Arc<Entry>)>,
@@ -75,12 +82,25 @@ impl View {
         Ok(Listing::Own(own))
     }
 
-    async fn list_backup(&self, dir: &Node) -> Result<Listing, Trouble> {
+    async fn list_backup(&self, dir: &Arc<Node>) -> Result<Listing, Trouble> {
         let Some(set) = self.set(dir).await? else { return Ok(Listing::Own(Vec::new())) };
+        if let Some((place, begins)) = self.place(dir, set) {
+            walks::come_to(&self.dirs, &self.server, &place, begins).await;
+        }
         Ok(match self.dirs.list(&self.server, &set).await? {
             Listed::Whole(dir) => Listing::Whole(dir),
             Listed::Begun(entries) => Listing::Long(Long { set, first: 0, held: entries.into(), is_at_end: false }),
         })
+    }
+
+    /// Where a directory lies in its backup, and whether the one that holds it was listed, too.
+    fn place(&self, dir: &Arc<Node>, set: ObjectKey) -> Option<(Place, bool)> {
+        let Content::Ref(top) = self.entry_now(dir.top()?.0)?.content else { return None };
+        let begins = match self.entry_now(dir.parent.as_ref()?).map(|parent| parent.content) {
+            Some(Content::Ref(parent)) => self.dirs.get(&parent).is_some(),
+            _ => false,
+        };
+        Some((Place { top, path: TreePath::lenient(&dir.path()).ok()?, set }, begins))
     }
 
     async fn hosts(&self) -> Result<Vec<Child>, Trouble> {

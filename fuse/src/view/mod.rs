@@ -45,7 +45,7 @@ use trouble::Trouble;
 #[derive(Debug)]
 pub struct View {
     server: Patient,
-    dirs: Dirs,
+    dirs: Arc<Dirs>,
     blobs: Blobs,
     losses: Losses,
     paths: Paths,
@@ -60,7 +60,7 @@ impl View {
     pub fn new(server: Patient, blobs: Blobs, zone: TimeZone, owner: (u32, u32)) -> Self {
         Self {
             server,
-            dirs: Dirs::default(),
+            dirs: Arc::default(),
             blobs,
             losses: Losses::new(zone.clone()),
             paths: Paths::default(),

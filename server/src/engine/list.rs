@@ -46,14 +46,16 @@ pub struct Listing {
     options: ListOptions,
 }
 
+/// A directory, behind the entries that were taken.
 #[derive(Debug, Default)]
-struct Level {
+pub(super) struct Level {
     segments: VecDeque<ObjectKey>,
     entries: VecDeque<(ObjectKey, Meta)>,
 }
 
 impl Level {
-    fn open(index: &Index, set: &ObjectKey, after: Option<&Name>) -> Result<Self, EngineError> {
+    /// From the segment on that may hold a name.
+    pub(super) fn open(index: &Index, set: &ObjectKey, after: Option<&Name>) -> Result<Self, EngineError> {
         let bytes = encoding(index, set)?;
         if datadb::object::is_set(&bytes) {
             return Ok(Self { segments: VecDeque::new(), entries: members(&bytes)? });
@@ -69,7 +71,8 @@ impl Level {
         }
     }
 
-    fn next(&mut self, index: &Index) -> Result<Option<(ObjectKey, Meta)>, EngineError> {
+    /// The next entry.
+    pub(super) fn next(&mut self, index: &Index) -> Result<Option<(ObjectKey, Meta)>, EngineError> {
         loop {
             if let Some(entry) = self.entries.pop_front() {
                 return Ok(Some(entry));

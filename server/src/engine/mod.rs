@@ -28,6 +28,7 @@ pub mod stats;
 mod tests;
 pub mod totals;
 mod trail;
+pub mod tree;
 pub mod upload;
 pub mod usage;
 pub mod walk;

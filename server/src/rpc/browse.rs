@@ -15,9 +15,10 @@ use crate::engine::{
     browse::{BackupPages, Filter, Wanted},
     download::Piece,
     find::Among,
-    list::ListOptions,
+    list::{Entry, ListOptions},
     names::{NamePages, SnapshotName},
     totals::{SnapshotTotals, TotalsPages},
+    tree::TreePart,
 };
 
 /// The service.
@@ -99,6 +100,16 @@ async fn download(
     Ok(())
 }
 
+fn entry(entry: Entry) -> api::Entry {
+    let meta = Some(meta_to_api(&entry.meta, Some(entry.key)));
+    api::Entry { depth: entry.depth, meta, hole_bytes: entry.hole_bytes }
+}
+
+fn part(part: TreePart) -> api::TreePart {
+    let set = Bytes::copy_from_slice(part.set.as_bytes());
+    api::TreePart { set, entries: part.entries.into_iter().map(entry).collect(), last: part.is_last }
+}
+
 #[tonic::async_trait]
 impl api::browse_server::Browse for Service {
     type ListBackupsStream = Replies<api::ListBackupsReply>;
@@ -171,6 +182,40 @@ impl api::browse_server::Browse for Service {
         }))
     }
 
+    type ListTreeStream = Replies<api::ListTreeReply>;
+
+    async fn list_tree(
+        &self,
+        request: Request<api::ListTreeRequest>,
+    ) -> Result<Response<Self::ListTreeStream>, Status> {
+        let api::ListTreeRequest { set, from, entries_max } = request.into_inner();
+        let set = ObjectKey::try_from(&set[..]).map_err(status)?;
+        let from = TreePath::lenient(&from).map_err(status)?;
+        let max = match entries_max as usize {
+            0 => limits::TREE_ENTRIES_MAX,
+            max => max.min(limits::TREE_ENTRIES_MAX),
+        };
+        let mut tree = self.0.tree(set, from, max).await?;
+        let engine = self.0.clone();
+        Ok(produce(move |replies| async move {
+            loop {
+                let (rest, page) = engine.next_parts(tree).await?;
+                if page.is_empty() {
+                    let next = engine.next_place(rest).await?;
+                    let next = next.map(|path| Bytes::copy_from_slice(path.as_bytes())).unwrap_or_default();
+                    // Whoever has gone away needs no end.
+                    drop(replies.send(Ok(api::ListTreeReply { parts: Vec::new(), next })).await);
+                    return Ok(());
+                }
+                let parts = page.into_iter().map(part).collect();
+                if replies.send(Ok(api::ListTreeReply { parts, next: Bytes::new() })).await.is_err() {
+                    return Ok(());
+                }
+                tree = rest;
+            }
+        }))
+    }
+
     type HistoryStream = Replies<api::VersionsReply>;
 
     async fn history(&self, request: Request<api::HistoryRequest>) -> Result<Response<Self::HistoryStream>, Status> {
@@ -239,11 +284,6 @@ impl api::browse_server::Browse for Service {
                 if page.is_empty() {
                     return Ok(());
                 }
-                let entry = |entry: crate::engine::list::Entry| api::Entry {
-                    depth: entry.depth,
-                    meta: Some(meta_to_api(&entry.meta, Some(entry.key))),
-                    hole_bytes: entry.hole_bytes,
-                };
                 let entries = page.into_iter().map(entry).collect();
                 if replies.send(Ok(api::ListDirectoryReply { entries })).await.is_err() {
                     return Ok(());
