@@ -125,8 +125,8 @@ impl Inner {
         if let Kind::Text(text) = node.kind {
             return Ok(OpenFile::Text(text));
         }
-        let entry = self.view.entry(&node).await.map_err(|trouble| Errno::from(&trouble))?;
-        Ok(OpenFile::File(File::new(node, entry)))
+        let file = self.view.open(node).await.map_err(|trouble| Errno::from(&trouble))?;
+        Ok(OpenFile::File(file))
     }
 }
 

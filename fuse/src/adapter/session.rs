@@ -14,6 +14,9 @@ use super::Adapter;
 /// Threads that take what the kernel asks. They wait for nobody.
 const THREADS: usize = 4;
 
+/// How far the kernel reads ahead, in KiB: two chunks of a large file.
+const READ_AHEAD_KIB: &str = "1024";
+
 /// Begins to serve; gives what says that it has ended.
 pub fn mount(
     adapter: Adapter,
@@ -35,9 +38,19 @@ pub fn mount(
     }
     config.n_threads = Some(THREADS);
     let session = Session::new(adapter, mountpoint, &config)?.spawn()?;
+    raise_read_ahead(mountpoint);
     let (sender, ended) = oneshot::channel();
     thread::Builder::new().name("session".to_owned()).spawn(move || drop(sender.send(session.join())))?;
     Ok(ended)
+}
+
+/// The kernel reads ahead no further than its default unless it is told to, for which one has to be root. Otherwise a
+/// large file takes a few more questions.
+fn raise_read_ahead(mountpoint: &Path) {
+    if let Ok(stat) = rustix::fs::stat(mountpoint) {
+        let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+        drop(std::fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD_KIB));
+    }
 }
 
 /// Why it is still mounted.

@@ -1,6 +1,6 @@
 //! Directories that were listed, by their sets: what never changes, and is the same in many backups.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use datadb::{Fault, ObjectKey, meta::Name};
 use lru::LruCache;
@@ -16,23 +16,31 @@ pub const DIR_ENTRIES_MAX: usize = 1 << 15;
 
 /// A directory's entries in the order of names.
 #[derive(Debug, Default)]
-pub struct Dir(Vec<(Name, Arc<Entry>)>);
+pub struct Dir {
+    entries: Vec<(Name, Arc<Entry>)>,
+    /// The one that a walk comes to next.
+    behind: OnceLock<ObjectKey>,
+}
 
 impl Dir {
     /// Takes entries in the order of names.
     pub const fn new(entries: Vec<(Name, Arc<Entry>)>) -> Self {
-        Self(entries)
+        Self { entries, behind: OnceLock::new() }
     }
 
     /// All of them.
     pub fn entries(&self) -> &[(Name, Arc<Entry>)] {
-        &self.0
+        &self.entries
+    }
+
+    /// The number of one of them.
+    pub fn place(&self, name: &[u8]) -> Option<usize> {
+        self.entries.binary_search_by(|(known, _)| known.as_bytes().cmp(name)).ok()
     }
 
     /// One of them.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Entry>> {
-        let at = self.0.binary_search_by(|(known, _)| known.as_bytes().cmp(name)).ok()?;
-        Some(&self.0[at].1)
+        Some(&self.entries[self.place(name)?].1)
     }
 }
 
@@ -67,7 +75,7 @@ impl Default for Dirs {
 
 /// What a directory counts, however small it is.
 fn weight(dir: &Dir) -> usize {
-    dir.0.len() + 1
+    dir.entries.len() + 1
 }
 
 impl Dirs {
@@ -78,6 +86,21 @@ impl Dirs {
     /// A directory that is in memory.
     pub fn get(&self, set: &ObjectKey) -> Option<Arc<Dir>> {
         self.lock().dirs.get(set).cloned()
+    }
+
+    /// A walk comes from one directory to another.
+    pub fn follows(&self, before: &ObjectKey, set: ObjectKey) {
+        if let Some(before) = self.lock().dirs.peek(before) {
+            // A directory that lies in several places keeps the neighbour that it had first.
+            before.behind.get_or_init(|| set);
+        }
+    }
+
+    /// The directory that a walk comes to next, if it is in memory.
+    pub fn behind(&self, set: &ObjectKey) -> Option<(ObjectKey, Arc<Dir>)> {
+        let kept = self.lock();
+        let behind = kept.dirs.peek(set)?.behind.get()?;
+        Some((*behind, kept.dirs.peek(behind)?.clone()))
     }
 
     /// Keeps a directory.

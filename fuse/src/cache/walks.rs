@@ -46,6 +46,8 @@ struct State {
     used: u64,
     /// Up to which entry each directory goes.
     ends: HashMap<ObjectKey, u64>,
+    /// The directory that came last.
+    last: Option<ObjectKey>,
 }
 
 #[derive(Debug)]
@@ -134,8 +136,12 @@ impl Walk {
         state.came += dir.entries().len() as u64 + 1;
         let end = state.came;
         state.ends.insert(set, end);
+        let before = state.last.replace(set);
         drop(state);
         dirs.put(set, Arc::new(dir));
+        if let Some(before) = before {
+            dirs.follows(&before, set);
+        }
         self.changed.notify_waiters();
     }
 }
@@ -164,6 +170,7 @@ impl Walks {
             came: 0,
             used: 0,
             ends: HashMap::new(),
+            last: None,
         };
         let walk = Arc::new(Walk { top: place.top, state: Mutex::new(state), changed: Notify::new() });
         let mut walks = self.lock();
@@ -203,7 +210,7 @@ async fn wait(dirs: &Arc<Dirs>, server: &Patient, place: &Place, walk: &Arc<Walk
     }
     // What just came is used: perhaps it is time to ask for more.
     if walk.seen(place) {
-        spawn(dirs, server, &walk);
+        spawn(dirs, server, walk);
     }
 }
 

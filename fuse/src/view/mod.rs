@@ -17,6 +17,7 @@ mod lookup;
 pub mod losses;
 mod map;
 pub mod names;
+mod neighbours;
 pub mod node;
 pub mod nodes;
 pub mod readme;
@@ -35,8 +36,10 @@ use jiff::tz::TimeZone;
 
 use crate::cache::{blobs::Blobs, dirs::Dirs, patient::Patient};
 use entry::Entry;
+use file::File;
 use lookup::Paths;
 use losses::Losses;
+use neighbours::Neighbours;
 use node::{Kind, Node, Snapshot, Top};
 use room::RoomCache;
 use trouble::Trouble;
@@ -48,6 +51,7 @@ pub struct View {
     dirs: Arc<Dirs>,
     blobs: Blobs,
     losses: Losses,
+    neighbours: Neighbours,
     paths: Paths,
     room: RoomCache,
     zone: TimeZone,
@@ -63,6 +67,7 @@ impl View {
             dirs: Arc::default(),
             blobs,
             losses: Losses::new(zone.clone()),
+            neighbours: Neighbours::default(),
             paths: Paths::default(),
             room: RoomCache::default(),
             zone,
@@ -88,6 +93,13 @@ impl View {
             Kind::Top(top) => top.root.get().cloned(),
             _ => None,
         }
+    }
+
+    /// Opens a file of a backup.
+    pub async fn open(&self, node: Arc<Node>) -> Result<File, Trouble> {
+        let entry = self.entry(&node).await?;
+        self.read_neighbours(&node, &entry);
+        Ok(File::new(node, entry))
     }
 
     /// Something of ours, not of a backup.

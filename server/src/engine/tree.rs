@@ -33,7 +33,13 @@ pub struct Tree {
 }
 
 impl Tree {
-    fn open(index: &Index, top: &ObjectKey, from: &TreePath, entries_max: usize) -> Result<Self, EngineError> {
+    /// From a path below the top on.
+    pub(super) fn open(
+        index: &Index,
+        top: &ObjectKey,
+        from: &TreePath,
+        entries_max: usize,
+    ) -> Result<Self, EngineError> {
         let (mut levels, mut set, mut below) = (Vec::new(), *top, None);
         for component in from.components() {
             let name = Name::new(component)?;
@@ -48,7 +54,7 @@ impl Tree {
     }
 
     /// The next parts; none at the end.
-    fn next_page(&mut self, index: &Index) -> Result<Vec<TreePart>, EngineError> {
+    pub(super) fn next_page(&mut self, index: &Index) -> Result<Vec<TreePart>, EngineError> {
         let (mut page, mut left, mut bytes) = (Vec::new(), limits::PAGE_ENTRIES_MAX, 0);
         while left > 0 && bytes < limits::PAGE_BYTES {
             if self.told.is_none() && (self.entries >= self.entries_max || !self.advance(index)?) {
@@ -96,7 +102,7 @@ impl Tree {
     }
 
     /// Where the walk would go on; `None` where it has ended.
-    fn place(&mut self, index: &Index) -> Result<Option<TreePath>, EngineError> {
+    pub(super) fn place(&mut self, index: &Index) -> Result<Option<TreePath>, EngineError> {
         if self.told.is_none() && !self.advance(index)? {
             return Ok(None);
         }

@@ -50,7 +50,7 @@ proptest! {
     fn a_walk_tells_every_directory_once_and_goes_on_where_it_ended(inner in node(), max in 1usize..20) {
         // Something that is never empty.
         let tree = Node::Dir(BTreeMap::from([("a".to_owned(), inner), ("z".to_owned(), Node::File(1))]));
-        let repository = Repository::of(&[tree.clone()]);
+        let repository = Repository::of(std::slice::from_ref(&tree));
         let mut expected = Vec::new();
         directories("", &tree, &mut expected);
         let names: Vec<Vec<String>> = expected.iter().map(|(_, names)| names.clone()).collect();
