@@ -12,11 +12,11 @@ PROGRAMS := datadb-server datadb-client datadb-fuse
 GRPCURL  := $(CACHE)/venv/bin/grpcurl
 
 .NOTPARALLEL:
-.PHONY: help build demo test lint install bench bench-check deps deps-test
+.PHONY: help build demo test lint install bench bench-mount bench-check deps deps-test
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  Variables: DIR=path (demo)  TREE=path NEXT=path (bench)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
+	@echo '  Variables: DIR=path (demo)  TREE=path NEXT=path (bench)  LARGE=path (bench-mount)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
 
 build: deps ## Build all programs
 	$(CARGO) build $(WHOLE)
@@ -42,6 +42,9 @@ install: build ## Install programs, manual pages and completions below PREFIX
 
 bench: build ## Measure beside restic and borg (BENCH_ALL=1: bupstash and rustic, too)
 	@tests/bench/compare.py '$(RELEASE)' $(TREE) $(NEXT)
+
+bench-mount: build ## Measure the time machine beside restic mount and borg mount (as root)
+	@tests/bench/mount.py '$(RELEASE)' $(TREE) $(LARGE)
 
 bench-check: deps ## Count the instructions of every stage; fails on 10 % more than on record
 	@tests/bench/instructions.sh "$$(tests/bench/stages.sh '$(CARGO_TARGET_DIR)')"

@@ -8,5 +8,6 @@ mod mounted;
 
 mod names;
 mod robust;
+mod thrift;
 mod times;
 mod tree;

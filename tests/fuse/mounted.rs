@@ -64,7 +64,13 @@ impl Mounted {
     /// Mounts what a server has on a directory, which is made; returns when it is there.
     #[track_caller]
     pub fn new(server: &Server, dir: &Path, options: &[&str]) -> Self {
-        let mut child = command(server.url(), dir, options).spawn().expect("datadb-fuse starts");
+        Self::at(server.url(), dir, options)
+    }
+
+    /// The same, by the server's address.
+    #[track_caller]
+    pub fn at(url: &str, dir: &Path, options: &[&str]) -> Self {
+        let mut child = command(url, dir, options).spawn().expect("datadb-fuse starts");
         let stderr = Arc::<Mutex<String>>::default();
         let (mut said, kept) = (child.stderr.take().expect("piped"), stderr.clone());
         thread::spawn(move || {

@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use datadb::{BlobId, Fault};
 use lru::LruCache;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use super::{disk::Disk, fetch, patient::Patient};
 
@@ -57,6 +60,8 @@ struct State {
     ahead: VecDeque<Wanted>,
     /// Bytes asked for ahead that did not come yet.
     ahead_bytes: u64,
+    /// When something came last.
+    heard: Instant,
 }
 
 /// All blobs.
@@ -81,15 +86,7 @@ pub(super) struct Batch {
 impl Blobs {
     /// Starts the tasks. Must be called within a runtime.
     pub fn new(server: Patient, disk: Option<Disk>) -> Self {
-        let state = State {
-            memory: LruCache::unbounded(),
-            memory_bytes: 0,
-            pending: HashMap::new(),
-            urgent: VecDeque::new(),
-            ahead: VecDeque::new(),
-            ahead_bytes: 0,
-        };
-        let inner = Arc::new(Inner { state: Mutex::new(state), wanted: Notify::new(), server, disk });
+        let inner = Arc::new(Inner { state: Mutex::new(State::new()), wanted: Notify::new(), server, disk });
         for number in 0..FETCHERS {
             tokio::spawn(fetch::run(inner.clone(), number == 0));
         }
@@ -120,11 +117,16 @@ impl Blobs {
             }
         };
         self.0.wanted.notify_waiters();
-        let answered = tokio::time::timeout(self.0.server.patience(), outcome.wait_for(Option::is_some));
-        match answered.await {
-            Ok(Ok(answer)) => answer.clone().expect("waited for until there is an outcome"),
-            Ok(Err(_)) | Err(_) => {
-                Err(Loss::Server(Fault::new(datadb::Kind::Unavailable, "the server does not answer")))
+        let patience = self.0.server.patience();
+        loop {
+            match tokio::time::timeout(patience, outcome.wait_for(Option::is_some)).await {
+                Ok(Ok(answer)) => return answer.clone().expect("waited for until there is an outcome"),
+                // Others before it keep a slow server busy.
+                Err(_) if self.0.lock().heard.elapsed() < patience => {}
+                Ok(Err(_)) | Err(_) => {
+                    let fault = Fault::new(datadb::Kind::Unavailable, "the server does not answer");
+                    return Err(Loss::Server(fault));
+                }
             }
         }
     }
@@ -153,6 +155,18 @@ impl Blobs {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            memory: LruCache::unbounded(),
+            memory_bytes: 0,
+            pending: HashMap::new(),
+            urgent: VecDeque::new(),
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+            heard: Instant::now(),
+        }
+    }
+
     /// Somebody waits for a blob now that was only expected so far.
     fn hurry(&mut self, id: &BlobId) {
         if let Some(at) = self.ahead.iter().position(|wanted| wanted.id == *id)
@@ -203,6 +217,11 @@ impl Inner {
         }
     }
 
+    /// The server sends.
+    pub(super) fn heard(&self) {
+        self.lock().heard = Instant::now();
+    }
+
     /// A blob came, whoever asked for it.
     pub(super) fn came(&self, id: BlobId, bytes: &Bytes) {
         let mut state = self.lock();
@@ -244,24 +263,13 @@ impl State {
 mod tests {
     use super::*;
 
-    fn state() -> State {
-        State {
-            memory: LruCache::unbounded(),
-            memory_bytes: 0,
-            pending: HashMap::new(),
-            urgent: VecDeque::new(),
-            ahead: VecDeque::new(),
-            ahead_bytes: 0,
-        }
-    }
-
     fn id(number: u64) -> BlobId {
         BlobId::of(&number.to_be_bytes())
     }
 
     #[test]
     fn memory_holds_no_more_than_it_may() {
-        let mut state = state();
+        let mut state = State::new();
         let mebibyte = Bytes::from(vec![0; 1 << 20]);
         for number in 0..200 {
             state.keep(id(number), mebibyte.clone());
@@ -273,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_somebody_waits_for_does_not_wait_for_what_is_read_ahead() {
-        let mut state = state();
+        let mut state = State::new();
         state.ahead.extend((0..100).map(|number| Wanted { id: id(number), len: 1000 }));
         state.ahead_bytes = 100_000;
         assert!(state.batch(true).is_none());
@@ -285,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded_in_blobs_and_bytes() {
-        let mut state = state();
+        let mut state = State::new();
         state.ahead.extend((0..2000).map(|number| Wanted { id: id(number), len: 10 }));
         assert_eq!(state.batch(false).unwrap().ids.len(), BATCH_BLOBS);
         state.ahead = (0..20).map(|number| Wanted { id: id(number), len: 1 << 20 }).collect();

@@ -123,9 +123,9 @@ impl Dirs {
             return Ok(Listed::Whole(dir));
         }
         let listed = server.ask(|connection| async move {
-            let mut listing = connection.list_with_holes(set, None).await?;
+            let mut listing = server.within(connection.list_with_holes(set, None)).await?;
             let mut entries = Vec::new();
-            while let Some(page) = listing.page_with_holes().await? {
+            while let Some(page) = server.within(listing.page_with_holes()).await? {
                 entries.extend(page.into_iter().filter_map(|(_, mut meta, holes)| {
                     let name = meta.name.take()?;
                     Some((name, Arc::new(Entry::new(meta, holes))))

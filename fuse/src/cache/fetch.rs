@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use datadb::{BlobId, BlobRef, Bundle, Fault, Kind, bundle::check};
-use datadb_client::connection::{Delivery, Downloads};
+use datadb_client::connection::{Delivery, Download, Downloads};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::blobs::{Batch, Inner, Loss};
@@ -45,9 +45,7 @@ async fn patiently(inner: &Arc<Inner>, mut missing: HashSet<BlobId>, downloads: 
     let mut tries = inner.server.tries();
     loop {
         let stream = downloads.get_or_insert_with(|| inner.server.connection().downloads());
-        let asked = tokio::time::timeout(inner.server.patience(), ask(inner, &mut missing, stream)).await;
-        let late = |_| Err(Fault::new(Kind::Unavailable, "the server does not answer"));
-        let Err(fault) = asked.unwrap_or_else(late) else {
+        let Err(fault) = ask(inner, &mut missing, stream).await else {
             missing.drain().for_each(|id| inner.lost(id, Loss::Gone("it was not delivered".to_owned())));
             return;
         };
@@ -64,8 +62,10 @@ async fn ask(inner: &Arc<Inner>, missing: &mut HashSet<BlobId>, stream: &Downloa
     let ids: Vec<BlobId> = missing.iter().copied().collect();
     let mut download = stream.request(&ids);
     let mut decoding = JoinSet::new();
-    while let Some(part) = download.next().await {
-        match part? {
+    let next = async |download: &mut Download| download.next().await.transpose();
+    while let Some(part) = inner.server.within(next(&mut download)).await? {
+        inner.heard();
+        match part {
             Delivery::Bundle(bundle) => {
                 let inner = inner.clone();
                 decoding.spawn_blocking(move || decode(&inner, &bundle));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use datadb::{Fault, Kind};
 use datadb_client::connection::Connection;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Pauses between two tries: short at first, because a restart takes a moment only.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -57,19 +57,32 @@ impl Patient {
         Tries { deadline: Instant::now() + self.patience, pause: PAUSE_MIN }
     }
 
-    /// Asks until there is an answer other than that nobody is there.
+    /// Waits for one reply. A server that sends is there, however slowly it does.
+    pub async fn within<T>(&self, reply: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let late = |_| Err(Fault::new(Kind::Unavailable, "the server does not answer"));
+        timeout(self.patience, reply).await.unwrap_or_else(late)
+    }
+
+    /// Asks until there is an answer other than that nobody is there. Whoever reads several replies waits for each of them
+    /// with `within`.
     pub async fn ask<T, F>(&self, question: impl Fn(Connection) -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, Fault>>,
     {
         let mut tries = self.tries();
         loop {
-            let late = |_| Err(Fault::new(Kind::Unavailable, "the server does not answer"));
-            let answer = timeout_at(tries.deadline, question(self.connection.clone())).await.unwrap_or_else(late);
-            match answer {
+            match question(self.connection.clone()).await {
                 Err(fault) if fault.kind == Kind::Unavailable && tries.pause().await => {}
                 answer => return answer,
             }
         }
+    }
+
+    /// The same for a question with a single reply.
+    pub async fn ask_once<T, F>(&self, question: impl Fn(Connection) -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        self.ask(|connection| self.within(question(connection))).await
     }
 }

@@ -113,9 +113,10 @@ impl Walk {
         ahead: u32,
     ) -> Result<Option<TreePath>, Fault> {
         let top = &self.top;
-        let mut tree = server.ask(|connection| async move { connection.list_tree(top, from, ahead).await }).await?;
+        let mut tree =
+            server.ask_once(|connection| async move { connection.list_tree(top, from, ahead).await }).await?;
         let mut open = Vec::new();
-        while let Some(parts) = tree.page().await? {
+        while let Some(parts) = server.within(tree.page()).await? {
             for part in parts {
                 open.extend(part.entries.into_iter().filter_map(|(mut meta, holes)| {
                     let name = meta.name.take()?;

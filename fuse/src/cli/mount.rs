@@ -13,7 +13,10 @@ use datadb_client::{
 };
 use tokio::runtime::Handle;
 
-use super::{daemon, signals};
+use super::{
+    daemon,
+    signals::{self, Signals},
+};
 use crate::{
     adapter::{Adapter, session},
     cache::{blobs::Blobs, disk::Disk, patient::Patient},
@@ -94,6 +97,7 @@ pub async fn run(args: Args) -> Result<(), Fault> {
     let mountpoint = mountpoint.map_err(|error| Fault::new(Kind::Invalid, format!("{shown}: {error}")))?;
     let connection = Connection::open(&access).await?;
     let view = view(&args, connection)?;
+    let signals = Signals::new()?;
     let adapter = Adapter::new(view, root, Handle::current(), args.allow_other);
     let mounting = {
         let (mountpoint, shared) = (mountpoint.clone(), args.allow_other);
@@ -109,7 +113,7 @@ pub async fn run(args: Args) -> Result<(), Fault> {
         }
         false => println!("Mounting read-only filesystem on {shown}\nCtrl+C to unmount."),
     }
-    signals::until_unmounted(&mountpoint, ended).await
+    signals::until_unmounted(&mountpoint, signals, ended).await
 }
 
 fn view(args: &Args, connection: Connection) -> Result<View, Fault> {

@@ -10,15 +10,21 @@ use tokio::{
 
 use crate::adapter::session::{self, Still};
 
+fn internal(error: io::Error) -> Fault {
+    Fault::new(Kind::Internal, error.to_string())
+}
+
 /// Signals that ask for the end.
-struct Signals {
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    /// From now on none is lost. Must be called within a runtime.
+    pub fn new() -> Result<Self, Fault> {
+        let listen = |kind| signal(kind).map_err(internal);
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
     async fn next(&mut self) {
@@ -31,9 +37,11 @@ impl Signals {
 
 /// Returns when nothing is mounted any more. The first signal unmounts; while that is not possible the second takes the
 /// mount out of sight and serves those who still use it, and the third ends that.
-pub async fn until_unmounted(mountpoint: &Path, mut ended: oneshot::Receiver<io::Result<()>>) -> Result<(), Fault> {
-    let internal = |error: io::Error| Fault::new(Kind::Internal, error.to_string());
-    let mut signals = Signals::new().map_err(internal)?;
+pub async fn until_unmounted(
+    mountpoint: &Path,
+    mut signals: Signals,
+    mut ended: oneshot::Receiver<io::Result<()>>,
+) -> Result<(), Fault> {
     let mut is_detached = false;
     let mut lazily = false;
     loop {

@@ -105,7 +105,7 @@ impl View {
 
     async fn hosts(&self) -> Result<Vec<Child>, Trouble> {
         let filter = &Filter::default();
-        let listed = self.server.ask(|connection| async move { connection.list_names(filter).await }).await?;
+        let listed = self.server.ask_once(|connection| async move { connection.list_names(filter).await }).await?;
         let mut hosts: Vec<HostName> = listed.into_iter().map(|name| name.newest.host).collect();
         hosts.sort();
         hosts.dedup();
@@ -129,7 +129,7 @@ impl View {
 
     async fn versions(&self, snapshot: &Snapshot) -> Result<Vec<Child>, Trouble> {
         let filter = &filter_of(snapshot);
-        let listed = self.server.ask(|connection| async move {
+        let listed = self.server.ask_once(|connection| async move {
             let mut backups = Vec::new();
             let push = |backup| {
                 backups.push(backup);
@@ -174,11 +174,12 @@ impl Long {
 
     async fn more(&mut self, view: &View, number: usize) -> Result<(), Trouble> {
         let (set, after) = (&self.set, self.held.back().map(|(name, _)| name));
-        let page = view.server.ask(|connection| async move {
-            let mut listing = connection.list_with_holes(set, after).await?;
+        let server = &view.server;
+        let page = server.ask(|connection| async move {
+            let mut listing = server.within(connection.list_with_holes(set, after)).await?;
             let mut held = Vec::new();
             while held.len() < HELD_MAX
-                && let Some(page) = listing.page_with_holes().await?
+                && let Some(page) = server.within(listing.page_with_holes()).await?
             {
                 held.extend(page);
             }

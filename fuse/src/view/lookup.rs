@@ -98,7 +98,7 @@ impl View {
     /// The snapshots of a host by name, from the server.
     pub(super) async fn names_of(&self, host: &HostName) -> Result<Vec<(Vec<u8>, SnapshotName)>, Trouble> {
         let filter = &filter_of_host(host);
-        let listed = self.server.ask(|connection| async move { connection.list_names(filter).await }).await?;
+        let listed = self.server.ask_once(|connection| async move { connection.list_names(filter).await }).await?;
         let candidate = |name: &SnapshotName| Candidate {
             path: name.newest.path.clone(),
             key: name.newest.snapshot(),

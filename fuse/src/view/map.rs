@@ -90,7 +90,8 @@ impl Map {
 /// Asks for the part of a file's list that begins with this byte; `None` if there is none.
 pub async fn ask(server: &Patient, entry: &Entry, offset: u64) -> Result<Option<Part>, Fault> {
     let Content::Ref(list) = entry.content else { return Ok(None) };
-    let page = server.ask(|connection| async move { connection.read_list(&list, offset).await?.page().await }).await?;
+    let page =
+        server.ask_once(|connection| async move { connection.read_list(&list, offset).await?.page().await }).await?;
     Ok(page.filter(|chunks| !chunks.is_empty()).map(|chunks| Part::from_chunks(offset, &chunks)))
 }
 

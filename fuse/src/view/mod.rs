@@ -130,7 +130,7 @@ impl View {
         let (spec, filter, zone) = (&spec, &filter, &self.zone);
         let ask =
             |connection: Connection| async move { connection.resolve_with_holes(spec, filter, path, now, zone).await };
-        match self.server.ask(ask).await {
+        match self.server.ask_once(ask).await {
             Ok((backup, meta, holes)) => Ok((backup, Entry::new(meta, holes))),
             Err(fault) if fault.kind == datadb::Kind::NotFound => Err(Trouble::Absent),
             Err(fault) => Err(fault.into()),

@@ -64,6 +64,19 @@ fn cost(entry: &Entry) -> u64 {
     entry.size.max(FILE_BYTES_MIN)
 }
 
+/// Whether a walk comes from one directory to another soon.
+fn leads_to(dirs: &Dirs, from: &ObjectKey, to: &ObjectKey) -> bool {
+    let mut at = *from;
+    for _ in 0..GAP_MAX {
+        match dirs.behind(&at) {
+            Some((next, _)) if next == *to => return true,
+            Some((next, _)) => at = next,
+            None => return false,
+        }
+    }
+    false
+}
+
 /// The blob of a small file.
 fn small(entry: &Entry) -> Option<(BlobId, u64)> {
     match (entry.file_type, entry.content) {
@@ -82,7 +95,7 @@ impl Reader {
         let is_same = self.last.set == place.set;
         let is_next = is_same && place.index > self.last.index && place.index - self.last.index <= GAP_MAX;
         // Into another directory one comes from the end of the last one, or by way of one of its subdirectories.
-        let goes_on = is_next || (!is_same && self.window > 0);
+        let goes_on = is_next || (!is_same && (self.window > 0 || leads_to(dirs, &self.last.set, &place.set)));
         if !goes_on {
             *self = Self::new(place);
             return Vec::new();
@@ -189,6 +202,18 @@ mod tests {
         assert_eq!(asked[0], 0, "it may stay the only one");
         assert!(asked[1] > 28, "the rest of the directory, and some of the next one");
         assert_eq!(asked.iter().sum::<usize>(), 128, "everything behind the second, once");
+    }
+
+    #[test]
+    fn who_reads_one_file_of_each_directory_reads_in_order_too() {
+        let dirs = Dirs::default();
+        let all: Vec<(ObjectKey, Arc<Dir>)> = (0..50).map(|number| dir(number, 1)).collect();
+        all.iter().for_each(|one| dirs.put(one.0, one.1.clone()));
+        all.windows(2).for_each(|pair| dirs.follows(&pair[0].0, pair[1].0));
+        let order: Vec<_> = all.iter().map(|one| (one, 0)).collect();
+        let asked = asked(&dirs, &order);
+        assert_eq!((asked[0], asked.iter().sum::<usize>()), (0, 48));
+        assert!(asked[1] >= 10, "{asked:?}");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl View {
         {
             return Ok(room);
         }
-        let room = Room::from(self.server.ask(|connection| async move { connection.stats().await }).await?);
+        let room = Room::from(self.server.ask_once(|connection| async move { connection.stats().await }).await?);
         *last = Some((Instant::now(), room));
         Ok(room)
     }
