@@ -4,7 +4,8 @@
 usage: mount.py PROGRAMS [TREE [LARGE]]
 
 PROGRAMS is the directory with datadb-server, datadb-client and datadb-fuse. Without TREE one is made of small files,
-without LARGE a file of incompressible bytes. Needs root, and for borg Debian's python3-llfuse. Variables:
+without LARGE a file of incompressible bytes. Needs root, for restic Debian's fuse3, for borg
+python3-llfuse. Variables:
 
   MOUNT_TOOLS=datadb,restic,borg   the tools; one that is not there is left out with a line
   ROUNDS=3                         repetitions, the tools in changing order; medians are printed
@@ -185,6 +186,9 @@ def is_there(tool):
         return True
     if shutil.which(tool.name) is None:
         print(f"{tool.name} is not there and is left out", file=sys.stderr)
+        return False
+    if tool.name == "restic" and shutil.which("fusermount") is None:
+        print("restic can't mount (fusermount, of Debian's fuse3) and is left out", file=sys.stderr)
         return False
     if tool.name == "borg" and subprocess.run(["borg", "mount", "--help"], capture_output=True).returncode != 0:
         print("borg can't mount (python3-llfuse) and is left out", file=sys.stderr)

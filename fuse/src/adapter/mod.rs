@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 
 use crate::view::{
     View,
+    entry::Entry,
     file::File,
     ino::Ino,
     node::{Kind, Node},
@@ -98,13 +99,15 @@ impl Inner {
             Err(trouble) => return reply.error(Errno::from(&trouble)),
         };
         match self.view.entry(&node).await {
-            Ok(entry) => {
-                self.nodes.told(&node);
-                let ttl = if node.kind.is_lasting() { FOREVER } else { A_SECOND };
-                reply.entry_with_ttls(&FOREVER, &ttl, &attr::attr(node.ino, &entry), GENERATION);
-            }
+            Ok(entry) => self.tell(&node, &entry, reply),
             Err(trouble) => reply.error(Errno::from(&trouble)),
         }
+    }
+
+    fn tell(&self, node: &Arc<Node>, entry: &Entry, reply: ReplyEntry) {
+        self.nodes.told(node);
+        let ttl = if node.kind.is_lasting() { FOREVER } else { A_SECOND };
+        reply.entry_with_ttls(&FOREVER, &ttl, &attr::attr(node.ino, entry), GENERATION);
     }
 
     async fn attr(&self, ino: INodeNo) -> Result<fuser::FileAttr, Errno> {
@@ -118,6 +121,10 @@ impl Inner {
             OpenFile::Text(text) => Ok(part(text.as_bytes(), offset, len)),
             OpenFile::File(file) => file.read(&self.view, offset, len).await.map_err(|trouble| Errno::from(&trouble)),
         }
+    }
+
+    fn opened(&self, file: OpenFile, reply: ReplyOpen) {
+        reply.opened(self.files.open(file), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
     }
 
     async fn open(&self, ino: INodeNo) -> Result<OpenFile, Errno> {
@@ -165,6 +172,10 @@ impl Filesystem for Adapter {
             Ok(dir) => dir,
             Err(errno) => return reply.error(errno),
         };
+        if let Some(Ok(Kind::Entry(entry))) = self.inner.view.lookup_now(&dir, name.as_bytes()) {
+            let node = self.inner.nodes.child(&dir, name.as_bytes(), Kind::Entry(entry.clone()));
+            return self.inner.tell(&node, &entry, reply);
+        }
         let name = name.as_bytes().to_vec();
         self.spawn(|inner| async move {
             let found = match inner.view.lookup_now(&dir, &name) {
@@ -207,12 +218,12 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if let Some(file) = self.inner.node(ino).ok().and_then(|node| self.inner.view.open_now(node)) {
+            return self.inner.opened(OpenFile::File(file), reply);
+        }
         self.spawn(|inner| async move {
             match inner.open(ino).await {
-                Ok(file) => {
-                    let handle = inner.files.open(file);
-                    reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
-                }
+                Ok(file) => inner.opened(file, reply),
                 Err(errno) => reply.error(errno),
             }
         });
