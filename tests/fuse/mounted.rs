@@ -13,7 +13,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::processes::{Server, program};
+use crate::support::{
+    place::is_root,
+    processes::{Server, program},
+};
 
 /// How long a mount may take to be there, or to be gone.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,11 +36,21 @@ pub struct Mounted {
 
 /// Whether file systems of programs can be mounted here; says so if not.
 pub fn is_possible() -> bool {
-    let is_there = Path::new("/dev/fuse").exists();
-    if !is_there {
-        println!("skipped: there is no /dev/fuse here");
+    match fs::File::options().read(true).write(true).open("/dev/fuse") {
+        Ok(_) => true,
+        Err(error) => {
+            println!("skipped: /dev/fuse: {error}");
+            false
+        }
     }
-    is_there
+}
+
+/// What unmounts; who is not root has a program for that.
+pub fn unmount(dir: &Path) -> Command {
+    let words = if is_root() { &["umount"][..] } else { &["fusermount3", "-u"] };
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(dir);
+    command
 }
 
 /// The command line of a mount that is not started yet.
@@ -133,8 +146,8 @@ impl Mounted {
     /// open file for a moment.
     #[track_caller]
     pub fn end(mut self) {
-        let unmount = || Command::new("umount").arg(&self.dir).output().expect("umount runs");
-        wait_until("an unmount", || unmount().status.success());
+        let unmounted = || unmount(&self.dir).output().expect("it runs").status.success();
+        wait_until("an unmount", unmounted);
         let status = self.wait();
         assert!(status.success(), "{status}; stderr says:\n{}", self.stderr());
         assert!(!is_mounted(&self.dir));

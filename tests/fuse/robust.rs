@@ -14,7 +14,7 @@ use std::{
 use rustix::{io::Errno, process::Signal};
 
 use crate::{
-    mounted::{Mounted, command, is_mounted, is_possible, names, text, wait_until},
+    mounted::{Mounted, command, is_mounted, is_possible, names, text, unmount, wait_until},
     support::{
         compare::assert_same,
         place::scratch,
@@ -234,7 +234,7 @@ fn a_signal_or_an_unmount_ends_it_cleanly() {
         assert_eq!(mounted.stderr(), "");
     }
     let mut mounted = Mounted::new(&server, &dir, &[]);
-    assert!(Command::new("umount").arg(&dir).status().expect("umount runs").success());
+    assert!(unmount(&dir).status().expect("it runs").success());
     assert!(mounted.wait().success(), "{}", mounted.stderr());
     assert_eq!(names(&dir), [""; 0]);
 }
@@ -281,7 +281,7 @@ fn a_daemon_returns_when_it_is_mounted() {
     let run = run.expect("datadb-fuse starts").ok();
     assert!(run.text().starts_with("Mounting read-only filesystem on"), "{}", run.text());
     assert_eq!(text(&dir.join("latest/tree/file")), "content");
-    assert!(Command::new("umount").arg(&dir).status().expect("umount runs").success());
+    assert!(unmount(&dir).status().expect("it runs").success());
     wait_until("the daemon's end", || !is_daemon_left(&dir));
     let run = command("unix:/nowhere", &dir, &["--daemon"]).output().map(crate::support::processes::Run::from);
     run.expect("datadb-fuse starts").code(1).one_line_with(&["no server answers"]);
@@ -319,7 +319,7 @@ fn a_line_of_fstab_mounts() {
     };
     helper("ro,noauto,_netdev,x-systemd.automount,host=desk,allow_other,timeout=5").ok();
     assert_eq!(text(&dir.join("latest/tree/file")), "content");
-    assert!(Command::new("umount").arg(&dir).status().expect("umount runs").success());
+    assert!(unmount(&dir).status().expect("it runs").success());
     wait_until("the daemon's end", || !is_daemon_left(&dir));
     helper("ro,frobnicate").code(2).one_line_with(&["frobnicate"]);
 }

@@ -43,6 +43,8 @@ if [ "${1:-build}" = test ]; then
     need mount mount
     need git git
     need unzip unzip
+    # Root mounts by itself.
+    [ "$(id -u)" = 0 ] || need fusermount3 fuse3
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 fi
 [ -n "$missing" ] || exit 0

@@ -1,7 +1,7 @@
 //! The command line.
 
 mod daemon;
-mod helper;
+mod fstab;
 mod mount;
 mod signals;
 
@@ -33,8 +33,8 @@ const WORKERS: usize = 2;
 /// Runs the program.
 pub fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().collect();
-    if words.first().is_some_and(|program| helper::is_called(program)) {
-        words = match helper::command_line(words.drain(1..)) {
+    if words.first().is_some_and(|program| fstab::is_called(program)) {
+        words = match fstab::command_line(words.drain(1..)) {
             Ok(words) => words,
             Err(line) => {
                 eprintln!("datadb-fuse: {line}");
