@@ -12,7 +12,7 @@ use crate::{
         link::{Link, Quality},
         place::scratch,
         processes::Server,
-        tree::{paths, sources, write},
+        tree::{paths, random_bytes, sources, write},
     },
 };
 
@@ -21,6 +21,39 @@ const BEYOND_BYTES: u64 = 64 << 10;
 
 fn mounted_over(link: &Link, dir: &Path) -> Mounted {
     Mounted::at(&link.url(), dir, &["--host", "desk"])
+}
+
+/// However much is read, the mount keeps no more than its caches may hold.
+#[test]
+fn invariant_6_bounded_memory_of_a_mount() {
+    if !is_possible() {
+        return;
+    }
+    let (server, scratch) = (Server::new(), scratch());
+    let tree = scratch.path().join("tree");
+    for number in 0..4 {
+        write(tree.join(format!("large{number}")), random_bytes(number, 150 << 20));
+    }
+    for number in 0..20_000 {
+        write(tree.join(format!("many/{:03}/{number:05}", number % 200)), format!("{number}"));
+    }
+    server.client().on_host("desk").backup(&tree);
+    let mounted = Mounted::new(&server, &scratch.path().join("mnt"), &["--host", "desk"]);
+    let latest = mounted.path("latest/tree");
+    // Several at once, so that each of them is read ahead of.
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let path = latest.join(format!("large{number}"));
+            scope.spawn(move || {
+                std::io::copy(&mut fs::File::open(path).expect("a file"), &mut std::io::sink()).expect("read")
+            });
+        }
+        scope.spawn(|| printed("grep", ["-r", "-c", "", latest.join("many").to_str().expect("UTF-8")]));
+    });
+    let peak = mounted.memory_peak_bytes() >> 20;
+    println!("the mount took {peak} MiB at most");
+    assert!(peak < 400, "the mount took {peak} MiB");
+    mounted.end();
 }
 
 /// One small file out of many costs itself, not its neighbours, its directory or its backup.
