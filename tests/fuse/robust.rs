@@ -319,6 +319,9 @@ fn a_line_of_fstab_mounts() {
     };
     helper("ro,noauto,_netdev,x-systemd.automount,host=desk,allow_other,timeout=5").ok();
     assert_eq!(text(&dir.join("latest/tree/file")), "content");
+    let mounts = text(Path::new("/proc/self/mounts"));
+    let expected = format!("{} {} fuse.datadb ro,", server.url(), dir.display());
+    assert!(mounts.contains(&expected), "{mounts}");
     assert!(unmount(&dir).status().expect("it runs").success());
     wait_until("the daemon's end", || !is_daemon_left(&dir));
     helper("ro,frobnicate").code(2).one_line_with(&["frobnicate"]);

@@ -30,7 +30,8 @@ pub fn mount(
         MountOption::NoDev,
         MountOption::NoSuid,
         MountOption::FSName(source.to_owned()),
-        MountOption::Subtype("datadb".to_owned()),
+        // Told to the kernel, so that the type shows as fuse.datadb.
+        MountOption::CUSTOM("subtype=datadb".to_owned()),
     ];
     if is_shared {
         config.mount_options.push(MountOption::DefaultPermissions);
