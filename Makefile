@@ -10,15 +10,15 @@ PREFIX   ?= /usr/local
 TARGET   ?= call
 SECONDS  ?= 300
 DIR      ?= $(CURDIR)
-PROGRAMS := datadb-server datadb-client datadb-resp
+PROGRAMS := datadb-server datadb-client datadb-fuse datadb-resp
 VENV     := $(CACHE)/venv
 
 .NOTPARALLEL:
-.PHONY: help build demo test lint install bench bench-resp bench-check fuzz deps deps-test
+.PHONY: help build demo test lint install bench bench-mount bench-resp bench-check fuzz deps deps-test
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  Variables: DIR=path (demo)  TREE=path NEXT=path (bench)  TARGET=name SECONDS=n (fuzz)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  Variables: DIR=path (demo)  TREE=path NEXT=path (bench)  LARGE=path (bench-mount)  TARGET=name SECONDS=n (fuzz)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
 
 build: deps ## Build all programs
 	$(CARGO) build $(WHOLE)
@@ -38,12 +38,18 @@ install: build ## Install programs, manual pages and completions below PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(PROGRAMS:%='$(RELEASE)/%') '$(DESTDIR)$(PREFIX)/bin'
 	tests/scripts/share.sh '$(RELEASE)/datadb-client' '$(DESTDIR)$(PREFIX)/share'
+	@if [ -n '$(DESTDIR)' ] || [ -w /sbin ]; then \
+	    install -d '$(DESTDIR)/sbin' && ln -sf '$(PREFIX)/bin/datadb-fuse' '$(DESTDIR)/sbin/mount.fuse.datadb'; \
+	else echo 'for lines of fstab, as root: ln -s $(PREFIX)/bin/datadb-fuse /sbin/mount.fuse.datadb'; fi
 
 bench: build ## Measure beside restic and borg (BENCH_ALL=1: bupstash and rustic, too)
 	@tests/bench/compare.py '$(RELEASE)' $(TREE) $(NEXT)
 
 bench-resp: build ## Measure the Redis protocol beside a redis-server
 	@tests/bench/resp.py '$(RELEASE)'
+
+bench-mount: build ## Measure the time machine beside restic mount and borg mount (as root)
+	@tests/bench/mount.py '$(RELEASE)' $(TREE) $(LARGE)
 
 bench-check: deps ## Count the instructions of every stage; fails on 10 % more than on record
 	@tests/bench/instructions.sh "$$(tests/bench/stages.sh '$(CARGO_TARGET_DIR)')"

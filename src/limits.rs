@@ -46,6 +46,12 @@ pub const PAGE_ENTRIES_MAX: usize = 512;
 /// Bytes (roughly) in one reply of a listing or of a file.
 pub const PAGE_BYTES: usize = 256 << 10;
 
+/// Entries of one walk through a tree: what a reader that begins at the front holds of what is ahead, some MiB.
+pub const TREE_ENTRIES_MAX: usize = 1 << 14;
+
+/// Entries of one directory that a walk tells; whoever wants more of it lists it alone.
+pub const TREE_DIR_ENTRIES_MAX: usize = 1 << 15;
+
 /// A file or directory name (`NAME_MAX` of Linux).
 pub const NAME_BYTES_MAX: usize = 255;
 

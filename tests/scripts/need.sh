@@ -45,6 +45,8 @@ if [ "${1:-build}" = test ]; then
     need unzip unzip
     need redis-cli redis-tools
     need redis-server redis-server
+    # Root mounts by itself.
+    [ "$(id -u)" = 0 ] || need fusermount3 fuse3
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 fi
 [ -n "$missing" ] || exit 0

@@ -12,10 +12,10 @@ mod list;
 mod man;
 mod near;
 mod output;
-mod profile;
+pub mod profile;
 mod restore;
 mod select;
-mod size;
+pub mod size;
 mod snapshot;
 mod snapshots;
 mod stats;
@@ -35,9 +35,6 @@ use crate::{
     report::Show,
 };
 use profile::Settings;
-
-/// Where a server listens that was not told otherwise.
-const SERVER: &str = "http://127.0.0.1:9735";
 
 const GLOBAL: &str = "Global options";
 
@@ -197,11 +194,7 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
     runtime.spawn(exit::on_interrupt());
     let settings = Settings::read(cli.profile.as_deref())?;
     let access = Access {
-        url: cli
-            .server
-            .or_else(server_of_environment)
-            .or_else(|| settings.server.clone())
-            .unwrap_or_else(|| SERVER.to_owned()),
+        url: profile::server(cli.server, &settings),
         token: profile::token(&settings)?,
         limit_upload: cli.limit_upload.or(settings.limit_upload),
         limit_download: cli.limit_download.or(settings.limit_download),
@@ -224,11 +217,6 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
     };
     context.runtime.shutdown_background();
     result
-}
-
-/// The environment's server. (clap would read it, too, and then show --server in every usage line.)
-fn server_of_environment() -> Option<String> {
-    std::env::var("DATADB_SERVER").ok().filter(|url| !url.is_empty())
 }
 
 /// Deep trees keep one directory open per level.

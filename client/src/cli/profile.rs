@@ -7,11 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use datadb::{Fault, Kind};
+use datadb::{Fault, HostName, Kind};
 use serde::Deserialize;
 
 use super::{near, size};
 use crate::connection::{Rate, Token};
+
+/// Where a server listens that was not told otherwise.
+const SERVER: &str = "http://127.0.0.1:9735";
 
 /// Settings, all of them optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -119,6 +122,20 @@ fn path() -> Option<PathBuf> {
     let xdg = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| Path::new(&home).join(".config"));
     Some(xdg.or_else(home)?.join("datadb").join("client.toml"))
+}
+
+/// The server: what a flag says, else `DATADB_SERVER`, else the settings, else where one listens that was not told
+/// otherwise. (clap would read the environment, too, and then show --server in every usage line.)
+pub fn server(flag: Option<String>, settings: &Settings) -> String {
+    let of_environment = || std::env::var("DATADB_SERVER").ok().filter(|url| !url.is_empty());
+    flag.or_else(of_environment).or_else(|| settings.server.clone()).unwrap_or_else(|| SERVER.to_owned())
+}
+
+/// The host: what a flag says, else the settings, else this machine's name.
+pub fn host(flag: Option<String>, settings: &Settings) -> Result<HostName, Fault> {
+    let name = flag.or_else(|| settings.host.clone());
+    let name = name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    HostName::new(&name).map_err(|error| Fault::new(Kind::Invalid, format!("{error}: use --host")))
 }
 
 /// The token: the environment's, else what the file that the settings name holds.

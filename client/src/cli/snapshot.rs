@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{
     Context,
     choose::{seconds, tag},
-    output,
+    output, profile,
 };
 use crate::{
     color::{self, Hue},
@@ -118,11 +118,7 @@ struct Common {
 }
 
 fn common(context: &Context, args: &Args) -> Result<Common, Fault> {
-    let host = match args.host.as_ref().or(context.settings.host.as_ref()) {
-        Some(name) => name.clone(),
-        None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-    };
-    let host = HostName::new(&host).map_err(|error| Fault::new(Kind::Invalid, format!("{error}: use --host")))?;
+    let host = profile::host(args.host.clone(), &context.settings)?;
     let mut tags = context.settings.tags.clone();
     tags.extend(args.tags.iter().cloned());
     let Args { dry_run, force, skip_if_unchanged, verbose, .. } = *args;

@@ -33,6 +33,15 @@ impl From<&Filter> for api::BackupFilter {
     }
 }
 
+/// A snapshot, by its newest backup.
+#[derive(Clone, Debug)]
+pub struct SnapshotName {
+    /// Its newest backup, which names host and path, too.
+    pub newest: Backup,
+    /// Record of the log and place in it where the snapshot began; the smaller was there first.
+    pub rank: (u64, u32),
+}
+
 /// A directory's entries, page by page, in the order of the tree.
 #[derive(Debug)]
 pub struct Listing(tonic::Streaming<api::ListDirectoryReply>);
@@ -40,12 +49,58 @@ pub struct Listing(tonic::Streaming<api::ListDirectoryReply>);
 impl Listing {
     /// The next page of depths and metas; `None` at the end.
     pub async fn page(&mut self) -> Result<Option<Vec<(u32, Meta)>>, Fault> {
+        let page = self.page_with_holes().await?;
+        Ok(page.map(|page| page.into_iter().map(|(depth, meta, _)| (depth, meta)).collect()))
+    }
+
+    /// The same, with the bytes of each file that are holes, where they were asked for.
+    pub async fn page_with_holes(&mut self) -> Result<Option<Vec<(u32, Meta, u64)>>, Fault> {
         let Some(reply) = self.0.message().await.map_err(fault)? else { return Ok(None) };
-        let entry = |entry: api::Entry| {
-            let meta = entry.meta.ok_or_else(|| nonsense("an entry without a meta"))?;
-            Ok((entry.depth, Meta::try_from(meta)?))
-        };
         reply.entries.into_iter().map(entry).collect::<Result<_, Fault>>().map(Some)
+    }
+}
+
+fn entry(entry: api::Entry) -> Result<(u32, Meta, u64), Fault> {
+    let meta = entry.meta.ok_or_else(|| nonsense("an entry without a meta"))?;
+    Ok((entry.depth, Meta::try_from(meta)?, entry.hole_bytes))
+}
+
+/// A directory of a tree, or the next entries of the one before.
+#[derive(Debug)]
+pub struct TreePart {
+    /// The directory's set.
+    pub set: ObjectKey,
+    /// Metas, and how many bytes of each file are holes.
+    pub entries: Vec<(Meta, u64)>,
+    /// Whether it ends here.
+    pub is_last: bool,
+}
+
+/// The directories of a tree, page by page.
+#[derive(Debug)]
+pub struct Tree {
+    stream: tonic::Streaming<api::ListTreeReply>,
+    next: Option<TreePath>,
+}
+
+impl Tree {
+    /// The next parts; `None` at the end.
+    pub async fn page(&mut self) -> Result<Option<Vec<TreePart>>, Fault> {
+        let Some(reply) = self.stream.message().await.map_err(fault)? else { return Ok(None) };
+        if !reply.next.is_empty() {
+            self.next = Some(TreePath::new(&reply.next)?);
+        }
+        let part = |part: api::TreePart| {
+            let entries = part.entries.into_iter().map(|one| entry(one).map(|(_, meta, holes)| (meta, holes)));
+            let set = ObjectKey::try_from(&part.set[..])?;
+            Ok(TreePart { set, entries: entries.collect::<Result<_, Fault>>()?, is_last: part.last })
+        };
+        reply.parts.into_iter().map(part).collect::<Result<_, Fault>>().map(Some)
+    }
+
+    /// After the last page: the directory with which to go on; `None` if there is none.
+    pub const fn next(&self) -> Option<&TreePath> {
+        self.next.as_ref()
     }
 }
 
@@ -98,22 +153,43 @@ impl Connection {
         now: i64,
         zone: &jiff::tz::TimeZone,
     ) -> Result<(Backup, Meta), Fault> {
-        use api::resolve_request::Backup as Wanted;
-        let backup = match spec {
-            BackupSpec::Prefix(prefix) => Wanted::Prefix(prefix.clone()),
-            BackupSpec::Latest(n) => Wanted::Latest(*n),
-            BackupSpec::NameAtTime { name, time } => {
-                let time = datadb::clock::parse_time(time, now, zone)
-                    .map_err(|error| Fault::new(Kind::Invalid, error.to_string()))?;
-                Wanted::Named(api::NameAtTime { name: name.clone().into(), time })
-            }
-        };
-        let path = Bytes::copy_from_slice(path.as_bytes());
-        let request = api::ResolveRequest { backup: Some(backup), filter: Some(filter.into()), path };
+        let request = resolve_request(spec, filter, path, now, zone)?;
+        self.resolved(request).await.map(|(backup, meta, _)| (backup, meta))
+    }
+
+    /// The same, with the bytes of a file that are holes.
+    pub async fn resolve_with_holes(
+        &self,
+        spec: &BackupSpec,
+        filter: &Filter,
+        path: &TreePath,
+        now: i64,
+        zone: &jiff::tz::TimeZone,
+    ) -> Result<(Backup, Meta, u64), Fault> {
+        let request = resolve_request(spec, filter, path, now, zone)?;
+        self.resolved(api::ResolveRequest { holes: true, ..request }).await
+    }
+
+    async fn resolved(&self, request: api::ResolveRequest) -> Result<(Backup, Meta, u64), Fault> {
         let reply = self.browse().resolve(request).await.map_err(fault)?.into_inner();
         let backup = reply.backup.ok_or_else(|| nonsense("no backup"))?;
         let meta = reply.meta.ok_or_else(|| nonsense("no meta"))?;
-        Ok((Backup::try_from(backup)?, Meta::try_from(meta)?))
+        Ok((Backup::try_from(backup)?, Meta::try_from(meta)?, reply.hole_bytes))
+    }
+
+    /// All snapshots that the filter lets through, by host and path.
+    pub async fn list_names(&self, filter: &Filter) -> Result<Vec<SnapshotName>, Fault> {
+        let request = api::ListNamesRequest { filter: Some(filter.into()) };
+        let mut replies = self.browse().list_names(request).await.map_err(fault)?.into_inner();
+        let mut names = Vec::new();
+        while let Some(reply) = replies.message().await.map_err(fault)? {
+            for name in reply.names {
+                let newest = name.newest.ok_or_else(|| nonsense("a snapshot without a backup"))?;
+                let rank = (name.rank_record, name.rank_place);
+                names.push(SnapshotName { newest: Backup::try_from(newest)?, rank });
+            }
+        }
+        Ok(names)
     }
 
     /// Lists a directory's set; recursively, each directory is followed by its own entries.
@@ -128,8 +204,32 @@ impl Connection {
 
     /// Lists a directory's set, from the first name of its own after the given one.
     pub async fn list_from(&self, set: &ObjectKey, recursive: bool, after: Option<&Name>) -> Result<Listing, Fault> {
+        self.listed(set, recursive, after, false).await
+    }
+
+    /// Lists a directory's set alone, from the first name after the given one, and tells what of each file is holes.
+    pub async fn list_with_holes(&self, set: &ObjectKey, after: Option<&Name>) -> Result<Listing, Fault> {
+        self.listed(set, false, after, true).await
+    }
+
+    /// The directories of a tree from a path below its set on, each whole before those inside it; ends behind the one
+    /// with which so many entries were told.
+    pub async fn list_tree(&self, set: &ObjectKey, from: &TreePath, entries_max: u32) -> Result<Tree, Fault> {
+        let (set, from) = (Bytes::copy_from_slice(set.as_bytes()), Bytes::copy_from_slice(from.as_bytes()));
+        let request = api::ListTreeRequest { set, from, entries_max };
+        Ok(Tree { stream: self.browse().list_tree(request).await.map_err(fault)?.into_inner(), next: None })
+    }
+
+    async fn listed(
+        &self,
+        set: &ObjectKey,
+        recursive: bool,
+        after: Option<&Name>,
+        holes: bool,
+    ) -> Result<Listing, Fault> {
         let after = after.map(|name| Bytes::copy_from_slice(name.as_bytes())).unwrap_or_default();
-        let request = api::ListDirectoryRequest { set: Bytes::copy_from_slice(set.as_bytes()), recursive, after };
+        let request =
+            api::ListDirectoryRequest { set: Bytes::copy_from_slice(set.as_bytes()), recursive, after, holes };
         Ok(Listing(self.browse().list_directory(request).await.map_err(fault)?.into_inner()))
     }
 
@@ -146,6 +246,28 @@ impl Connection {
         tokio::spawn(deliver(self.browse(), receiver, Arc::clone(&waiting)));
         Downloads { requests, waiting }
     }
+}
+
+/// A question about one backup and one path in it.
+fn resolve_request(
+    spec: &BackupSpec,
+    filter: &Filter,
+    path: &TreePath,
+    now: i64,
+    zone: &jiff::tz::TimeZone,
+) -> Result<api::ResolveRequest, Fault> {
+    use api::resolve_request::Backup as Wanted;
+    let backup = match spec {
+        BackupSpec::Prefix(prefix) => Wanted::Prefix(prefix.clone()),
+        BackupSpec::Latest(n) => Wanted::Latest(*n),
+        BackupSpec::NameAtTime { name, time } => {
+            let time = datadb::clock::parse_time(time, now, zone)
+                .map_err(|error| Fault::new(Kind::Invalid, error.to_string()))?;
+            Wanted::Named(api::NameAtTime { name: name.clone().into(), time })
+        }
+    };
+    let path = Bytes::copy_from_slice(path.as_bytes());
+    Ok(api::ResolveRequest { backup: Some(backup), filter: Some(filter.into()), path, holes: false })
 }
 
 /// A part of the answer to one download request.
@@ -199,6 +321,11 @@ impl Download {
     /// The next part, from a thread that may block. After a broken connection, an error; `None` at the end.
     pub fn part(&mut self) -> Option<Result<Delivery, Fault>> {
         self.0.blocking_recv()
+    }
+
+    /// The same, from a task.
+    pub async fn next(&mut self) -> Option<Result<Delivery, Fault>> {
+        self.0.recv().await
     }
 }
 

@@ -26,7 +26,7 @@ use tonic::{
     transport::{Channel, Endpoint, Uri},
 };
 
-pub use browse::{Delivery, Download, Downloads, Filter, Listing, Lists};
+pub use browse::{Delivery, Download, Downloads, Filter, Listing, Lists, SnapshotName, Tree, TreePart};
 use marks::Marks;
 pub use throttle::Rate;
 use throttle::Throttled;

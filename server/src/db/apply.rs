@@ -7,7 +7,12 @@ use datadb::{
     object::{ObjectRef, set_members},
 };
 
-use super::{Batch, Family, Index, IndexError, data::Overlay, keys};
+use super::{
+    Batch, Family, Index, IndexError,
+    data::Overlay,
+    firsts::{self, Rank},
+    keys,
+};
 use crate::{
     log::{
         Logged, Position,
@@ -138,9 +143,15 @@ impl Index {
                     totals.objects += objects.len() as u64;
                 }
                 Body::Backup(backup) => {
-                    let order = keys::by_time(backup.time, logged.record.sequence, place);
+                    let rank = Rank { record: logged.record.sequence, place };
+                    let order = keys::by_time(backup.time, rank.record, place);
                     batch.put(Family::Backups, &order, backup.key().as_bytes());
-                    names.extend(self.put_backup(&mut batch, backup, &mut totals)?);
+                    if let Some(name) = self.put_backup(&mut batch, backup, &mut totals)? {
+                        if !names.contains(&name) {
+                            firsts::put(&mut batch, &backup.snapshot(), rank);
+                        }
+                        names.push(name);
+                    }
                 }
                 // Which copies are bad is said by their entries; a rebuild reads these records before the packs.
                 Body::Bad(_) => {}

@@ -14,12 +14,15 @@
 //! | backups | `b` backup key (20) | the backup |
 //! | backups | `s` snapshot key (20) time (8) | backup key |
 //! | backups | `n` host NUL path | snapshot key |
+//! | backups | `f` snapshot key (20) | sequence (8) and place in the record (4) of its first backup |
 //! | backups | `t` time (8) sequence (8) place in the record (4) | backup key; equal times in the order of commits |
 //! | backups | `k` token (16) | backup key |
 //! | data | `k` database NUL key | type, form, count, and of a packed one its elements, see `db::data` |
 //! | data | `e` database NUL length of the key (2) key, element | value, of what is not packed |
 //! | data | `n` database | number of keys (varint) |
 //! | blobs, log | blob id (20) | place, length, digest, see `store::blobsfile::entry` |
+
+use std::ops::Range;
 
 use datadb::{BackupKey, HostName, SnapshotKey, TreePath, backup::BackupTime};
 
@@ -71,9 +74,20 @@ pub fn version_time(key: &[u8]) -> Option<i64> {
     Some(i64::from_be_bytes(time.try_into().ok()?))
 }
 
+/// Where a snapshot began.
+pub fn first(snapshot: &SnapshotKey) -> Vec<u8> {
+    join(b'f', &[snapshot.as_bytes()])
+}
+
 /// A snapshot by host and path.
 pub fn name(host: &HostName, path: &TreePath) -> Vec<u8> {
     join(b'n', &[host.as_str().as_bytes(), &[0], path.as_bytes()])
+}
+
+/// The names of all snapshots of a host.
+pub fn names_of(host: &HostName) -> Range<Vec<u8>> {
+    let key = |behind| join(b'n', &[host.as_str().as_bytes(), &[behind]]);
+    key(0)..key(1)
 }
 
 /// Host and path of a `name` key.

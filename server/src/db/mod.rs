@@ -8,6 +8,7 @@
 
 pub mod apply;
 pub mod data;
+pub mod firsts;
 pub mod keys;
 
 use std::{

@@ -1,6 +1,6 @@
 //! Finding backups, and finding a path in one.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
 use datadb::{Backup, BackupKey, HostName, Kind, Meta, Object, ObjectKey, SnapshotKey, TreePath, backup::prefix_range};
@@ -26,10 +26,22 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn lets(&self, host: &HostName, path: &TreePath) -> bool {
+    pub(super) fn lets(&self, host: &HostName, path: &TreePath) -> bool {
         self.host.as_ref().is_none_or(|wanted| wanted == host)
             && self.path.as_ref().is_none_or(|wanted| wanted == path)
             && self.holding.as_ref().is_none_or(|held| held.below(path).is_some())
+    }
+
+    /// Where in the index the names lie that it may let through.
+    pub(super) fn names(&self) -> Range<Vec<u8>> {
+        match (&self.host, &self.path) {
+            (None, _) => b"n".to_vec()..b"o".to_vec(),
+            (Some(host), None) => keys::names_of(host),
+            (Some(host), Some(path)) => {
+                let name = keys::name(host, path);
+                name.clone()..[&name[..], &[0]].concat()
+            }
+        }
     }
 }
 
@@ -53,7 +65,8 @@ pub enum Wanted {
 #[derive(Debug)]
 pub struct BackupPages {
     filter: Filter,
-    next_name: Vec<u8>,
+    /// Keys of names that were not looked at.
+    names: Range<Vec<u8>>,
     snapshots: VecDeque<SnapshotKey>,
     next_version: Option<Vec<u8>>,
     is_at_end: bool,
@@ -62,7 +75,8 @@ pub struct BackupPages {
 impl BackupPages {
     /// Starts at the first.
     pub fn new(filter: Filter) -> Self {
-        Self { filter, next_name: b"n".to_vec(), snapshots: VecDeque::new(), next_version: None, is_at_end: false }
+        let names = filter.names();
+        Self { filter, names, snapshots: VecDeque::new(), next_version: None, is_at_end: false }
     }
 
     /// The next page, of one snapshot; an empty one is the end.
@@ -82,20 +96,20 @@ impl BackupPages {
             } else if self.is_at_end {
                 return Ok(Vec::new());
             } else {
-                let page = index.scan(Family::Backups, &self.next_name, b"o", PAGE)?;
+                let page = index.scan(Family::Backups, &self.names.start, &self.names.end, PAGE)?;
                 self.is_at_end = page.len() < PAGE;
                 for (key, snapshot) in &page {
                     if keys::parse_name(key).is_some_and(|(host, path)| self.filter.lets(&host, &path)) {
                         self.snapshots.push_back(SnapshotKey::try_from(&snapshot[..])?);
                     }
-                    self.next_name = [key, &[0][..]].concat();
+                    self.names.start = [key, &[0][..]].concat();
                 }
             }
         }
     }
 }
 
-fn backup(index: &Index, key: &[u8]) -> Result<Backup, EngineError> {
+pub(super) fn backup(index: &Index, key: &[u8]) -> Result<Backup, EngineError> {
     let key = BackupKey::try_from(key)?;
     index.backup(&key)?.ok_or_else(|| not_found(format!("backup {key} is not there")))
 }
@@ -211,9 +225,9 @@ fn latest(index: &Index, back: u32, filter: &Filter) -> Result<Backup, EngineErr
 fn by_name(index: &Index, name: &[u8], time: i64, filter: &Filter) -> Result<Backup, EngineError> {
     let shown = String::from_utf8_lossy(name).into_owned();
     let mut found: Vec<(HostName, TreePath, SnapshotKey)> = Vec::new();
-    let mut from = b"n".to_vec();
+    let Range { start: mut from, end } = filter.names();
     loop {
-        let page = index.scan(Family::Backups, &from, b"o", PAGE)?;
+        let page = index.scan(Family::Backups, &from, &end, PAGE)?;
         for (key, snapshot) in &page {
             from = [key, &[0][..]].concat();
             let Some((host, path)) = keys::parse_name(key) else { continue };

@@ -11,6 +11,7 @@ use datadb::{
 use super::{
     Engine, EngineError,
     browse::{encoding, object},
+    holes::hole_bytes,
 };
 use crate::db::{Index, IndexError};
 
@@ -23,24 +24,38 @@ pub struct Entry {
     pub key: ObjectKey,
     /// The meta.
     pub meta: Meta,
+    /// How much of a file is holes, where that was asked for.
+    pub hole_bytes: u64,
+}
+
+/// What a listing should tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListOptions {
+    /// The entries of each directory follow it.
+    pub is_recursive: bool,
+    /// Only names of the directory itself behind this one.
+    pub after: Option<Name>,
+    /// How much of each file is holes.
+    pub with_holes: bool,
 }
 
 /// A walk through a directory in name order. Holds one segment of each open directory.
 #[derive(Debug)]
 pub struct Listing {
-    is_recursive: bool,
     levels: Vec<Level>,
-    after: Option<Name>,
+    options: ListOptions,
 }
 
+/// A directory, behind the entries that were taken.
 #[derive(Debug, Default)]
-struct Level {
+pub(super) struct Level {
     segments: VecDeque<ObjectKey>,
     entries: VecDeque<(ObjectKey, Meta)>,
 }
 
 impl Level {
-    fn open(index: &Index, set: &ObjectKey, after: Option<&Name>) -> Result<Self, EngineError> {
+    /// From the segment on that may hold a name.
+    pub(super) fn open(index: &Index, set: &ObjectKey, after: Option<&Name>) -> Result<Self, EngineError> {
         let bytes = encoding(index, set)?;
         if datadb::object::is_set(&bytes) {
             return Ok(Self { segments: VecDeque::new(), entries: members(&bytes)? });
@@ -56,7 +71,8 @@ impl Level {
         }
     }
 
-    fn next(&mut self, index: &Index) -> Result<Option<(ObjectKey, Meta)>, EngineError> {
+    /// The next entry.
+    pub(super) fn next(&mut self, index: &Index) -> Result<Option<(ObjectKey, Meta)>, EngineError> {
         loop {
             if let Some(entry) = self.entries.pop_front() {
                 return Ok(Some(entry));
@@ -85,14 +101,16 @@ impl Listing {
                 continue;
             };
             let depth = (self.levels.len() - 1) as u32;
-            if depth == 0 && self.after.is_some() && meta.name <= self.after {
+            if depth == 0 && self.options.after.is_some() && meta.name <= self.options.after {
                 continue;
             }
-            if let (true, FileType::Dir, Content::Ref(set)) = (self.is_recursive, meta.file_type, meta.content) {
+            if let (true, FileType::Dir, Content::Ref(set)) = (self.options.is_recursive, meta.file_type, meta.content)
+            {
                 self.levels.push(Level::open(index, &set, None)?);
             }
             bytes += 128 + meta.xattrs.len() * 256;
-            page.push(Entry { depth, key, meta });
+            let hole_bytes = if self.options.with_holes { hole_bytes(index, &meta)? } else { 0 };
+            page.push(Entry { depth, key, meta, hole_bytes });
         }
         Ok(page)
     }
@@ -155,11 +173,11 @@ fn place(chunks: &[Chunk], start: u64) -> impl Iterator<Item = PlacedChunk> + '_
 }
 
 impl Engine {
-    /// Starts to list a directory by its set, behind a name if one is given.
-    pub async fn list(&self, set: ObjectKey, is_recursive: bool, after: Option<Name>) -> Result<Listing, EngineError> {
+    /// Starts to list a directory by its set.
+    pub async fn list(&self, set: ObjectKey, options: ListOptions) -> Result<Listing, EngineError> {
         self.with_index(move |index| {
-            let levels = vec![Level::open(index, &set, after.as_ref())?];
-            Ok(Listing { is_recursive, levels, after })
+            let levels = vec![Level::open(index, &set, options.after.as_ref())?];
+            Ok(Listing { levels, options })
         })
         .await
     }

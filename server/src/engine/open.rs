@@ -164,6 +164,8 @@ impl Engine {
             mark_complete(&stores.index).await?;
             failpoint::hit("create.complete");
         }
+        let ranked = stores.index.clone();
+        blocking(move || ranked.complete_ranks()).await?;
         let genesis = stores.index.genesis()?.ok_or_else(|| OpenError::NoIndex { dir: dir.root.clone() })?;
         if genesis.format > FORMAT_VERSION {
             return Err(OpenError::Newer { dir: dir.root, found: genesis.format });

@@ -5,7 +5,10 @@ use datadb::{
     meta::{Content, XattrValue},
 };
 
-use super::{Engine, EngineError, list::Entry};
+use super::{
+    Engine, EngineError,
+    list::{Entry, ListOptions},
+};
 use crate::{
     db::apply::Totals,
     store::{Presence, StoreStats},
@@ -64,11 +67,12 @@ impl Engine {
     {
         let Some(backup) = self.backup_by_key(base).await? else { return Ok(()) };
         let root = self.find_path(&backup, &TreePath::root()).await?;
-        if self.has_lost(&Entry { depth: 0, key: backup.root, meta: root.clone() }).await? {
+        if self.has_lost(&Entry { depth: 0, key: backup.root, meta: root.clone(), hole_bytes: 0 }).await? {
             found(vec![TreePath::root()]).await;
         }
         let (FileType::Dir, Content::Ref(set)) = (root.file_type, root.content) else { return Ok(()) };
-        let mut listing = self.list(set, true, None).await?;
+        let options = ListOptions { is_recursive: true, ..ListOptions::default() };
+        let mut listing = self.list(set, options).await?;
         let mut names: Vec<Vec<u8>> = Vec::new();
         loop {
             let (rest, page) = self.next_entries(listing).await?;

@@ -15,7 +15,10 @@ use crate::engine::{
     browse::{BackupPages, Filter, Wanted},
     download::Piece,
     find::Among,
+    list::{Entry, ListOptions},
+    names::{NamePages, SnapshotName},
     totals::{SnapshotTotals, TotalsPages},
+    tree::TreePart,
 };
 
 /// The service.
@@ -97,6 +100,16 @@ async fn download(
     Ok(())
 }
 
+fn entry(entry: Entry) -> api::Entry {
+    let meta = Some(meta_to_api(&entry.meta, Some(entry.key)));
+    api::Entry { depth: entry.depth, meta, hole_bytes: entry.hole_bytes }
+}
+
+fn part(part: TreePart) -> api::TreePart {
+    let set = Bytes::copy_from_slice(part.set.as_bytes());
+    api::TreePart { set, entries: part.entries.into_iter().map(entry).collect(), last: part.is_last }
+}
+
 #[tonic::async_trait]
 impl api::browse_server::Browse for Service {
     type ListBackupsStream = Replies<api::ListBackupsReply>;
@@ -141,6 +154,65 @@ impl api::browse_server::Browse for Service {
                 pages = rest;
             }
             Ok(())
+        }))
+    }
+
+    type ListNamesStream = Replies<api::ListNamesReply>;
+
+    async fn list_names(
+        &self,
+        request: Request<api::ListNamesRequest>,
+    ) -> Result<Response<Self::ListNamesStream>, Status> {
+        let mut pages = NamePages::new(filter(request.into_inner().filter)?);
+        let engine = self.0.clone();
+        Ok(produce(move |replies| async move {
+            while let (rest, Some(page)) = engine.next_names(pages).await? {
+                let name = |name: &SnapshotName| api::SnapshotName {
+                    newest: Some((&name.newest).into()),
+                    rank_record: name.rank.record,
+                    rank_place: name.rank.place,
+                };
+                let names = page.iter().map(name).collect();
+                if replies.send(Ok(api::ListNamesReply { names })).await.is_err() {
+                    return Ok(());
+                }
+                pages = rest;
+            }
+            Ok(())
+        }))
+    }
+
+    type ListTreeStream = Replies<api::ListTreeReply>;
+
+    async fn list_tree(
+        &self,
+        request: Request<api::ListTreeRequest>,
+    ) -> Result<Response<Self::ListTreeStream>, Status> {
+        let api::ListTreeRequest { set, from, entries_max } = request.into_inner();
+        let set = ObjectKey::try_from(&set[..]).map_err(status)?;
+        let from = TreePath::lenient(&from).map_err(status)?;
+        let max = match entries_max as usize {
+            0 => limits::TREE_ENTRIES_MAX,
+            max => max.min(limits::TREE_ENTRIES_MAX),
+        };
+        let mut tree = self.0.tree(set, from, max).await?;
+        let engine = self.0.clone();
+        Ok(produce(move |replies| async move {
+            loop {
+                let (rest, page) = engine.next_parts(tree).await?;
+                if page.is_empty() {
+                    let next = engine.next_place(rest).await?;
+                    let next = next.map(|path| Bytes::copy_from_slice(path.as_bytes())).unwrap_or_default();
+                    // Whoever has gone away needs no end.
+                    drop(replies.send(Ok(api::ListTreeReply { parts: Vec::new(), next })).await);
+                    return Ok(());
+                }
+                let parts = page.into_iter().map(part).collect();
+                if replies.send(Ok(api::ListTreeReply { parts, next: Bytes::new() })).await.is_err() {
+                    return Ok(());
+                }
+                tree = rest;
+            }
         }))
     }
 
@@ -190,8 +262,9 @@ impl api::browse_server::Browse for Service {
         let path = TreePath::lenient(&request.path).map_err(status)?;
         let backup = self.0.find_backup(wanted(request.backup)?, filter(request.filter)?).await?;
         let meta = self.0.find_path(&backup, &path).await?;
-        let meta = meta_to_api(&meta, None);
-        Ok(Response::new(api::ResolveReply { backup: Some((&backup).into()), meta: Some(meta) }))
+        let hole_bytes = if request.holes { self.0.hole_bytes(&meta).await? } else { 0 };
+        let meta = Some(meta_to_api(&meta, None));
+        Ok(Response::new(api::ResolveReply { backup: Some((&backup).into()), meta, hole_bytes }))
     }
 
     type ListDirectoryStream = Replies<api::ListDirectoryReply>;
@@ -200,10 +273,10 @@ impl api::browse_server::Browse for Service {
         &self,
         request: Request<api::ListDirectoryRequest>,
     ) -> Result<Response<Self::ListDirectoryStream>, Status> {
-        let api::ListDirectoryRequest { set, recursive, after } = request.into_inner();
+        let api::ListDirectoryRequest { set, recursive: is_recursive, after, holes: with_holes } = request.into_inner();
         let set = ObjectKey::try_from(&set[..]).map_err(status)?;
         let after = if after.is_empty() { None } else { Some(Name::new(&after).map_err(status)?) };
-        let mut listing = self.0.list(set, recursive, after).await?;
+        let mut listing = self.0.list(set, ListOptions { is_recursive, after, with_holes }).await?;
         let engine = self.0.clone();
         Ok(produce(move |replies| async move {
             loop {
@@ -211,10 +284,6 @@ impl api::browse_server::Browse for Service {
                 if page.is_empty() {
                     return Ok(());
                 }
-                let entry = |entry: crate::engine::list::Entry| api::Entry {
-                    depth: entry.depth,
-                    meta: Some(meta_to_api(&entry.meta, Some(entry.key))),
-                };
                 let entries = page.into_iter().map(entry).collect();
                 if replies.send(Ok(api::ListDirectoryReply { entries })).await.is_err() {
                     return Ok(());

@@ -26,6 +26,7 @@ use datadb_server::{
         browse::{BackupPages, Filter},
         clock::Clock,
         commit::CommitCall,
+        list::ListOptions,
         open::{DataDir, Found, OpenError},
     },
     store::{conformance::bundle, disk::Disk},
@@ -144,7 +145,7 @@ pub async fn restore(engine: &Engine, backup: &Backup) -> Result<Tree, EngineErr
     let mut tree = Tree::new();
     let mut first_error = None;
     let Content::Ref(set) = root.content else { return Ok(tree) };
-    let mut listing = engine.list(set, true, None).await?;
+    let mut listing = engine.list(set, ListOptions { is_recursive: true, ..ListOptions::default() }).await?;
     loop {
         let (rest, page) = engine.next_entries(listing).await?;
         if page.is_empty() {
