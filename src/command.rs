@@ -21,7 +21,7 @@ pub use self::{
 macro_rules! with_commands {
     ($then:ident) => {
         $then! {
-            Info "info" -1 Server Read NoArgs "" "Tells what the server is and how full the database is";
+            Info "info" -1 Server Read NoArgs "[section ...]" "Tells what the server is and how full the database is";
             Dbsize "dbsize" 1 Server Read NoArgs "" "Counts the keys of the database";
             Time "time" 1 Server Read NoArgs "" "Tells unix seconds and microseconds";
             Now "now" 1 Server Read NoArgs "" "Tells unix seconds";

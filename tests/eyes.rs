@@ -156,13 +156,13 @@ async fn the_monitor_over_grpc_shows_whom_a_client_asks_for() {
     assert_eq!((&*seen.name, &*seen.database, seen.lost), ("sadd", "other", 0));
     assert_eq!(seen.arguments, [&b"s"[..], b"\xff"]);
     assert!(seen.client.starts_with("127.0.0.1:") && seen.seconds > 1_700_000_000, "{seen:?}");
-    let (commands, mut replies) = connection.pipeline_for("10.1.2.3:4567").await.expect("a stream");
+    let (commands, mut replies) = connection.pipeline_for("10.1.2.3:4567", "test-1").await.expect("a stream");
     commands.send(&call(&[b"get", b"k"])).await.expect("sent");
     assert_eq!(replies.next().await.expect("open"), Some(Reply::Nil));
     let seen = watching.next().await.expect("open").expect("a command");
     assert_eq!((&*seen.name, &*seen.client), ("get", "10.1.2.3:4567"));
     for bad in ["", "two words", "größe", &"x".repeat(65)] {
-        assert!(connection.pipeline_for(bad).await.is_err(), "{bad:?}");
+        assert!(connection.pipeline_for(bad, "test-1").await.is_err(), "{bad:?}");
     }
     drop((commands, replies, connection));
     // Whoever watches does not keep a server from stopping.

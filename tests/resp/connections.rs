@@ -35,6 +35,15 @@ fn hello_chooses_the_protocol_and_says_who_answers() {
 }
 
 #[test]
+fn info_tells_one_section_or_all() {
+    let house = House::new();
+    let mut client = house.sidecar.connect();
+    assert_eq!(client.say("info clients").text(), "# Clients\r\nconnected_clients:1\r\n");
+    let all = client.say("info").text();
+    assert!(all.contains("# Server\r\n") && all.contains("# Keyspace\r\n") && all.contains("# Clients\r\n"), "{all}");
+}
+
+#[test]
 fn a_protocol_chosen_in_the_middle_of_a_pipeline_counts_from_there() {
     let house = House::new();
     let mut client = house.sidecar.connect();

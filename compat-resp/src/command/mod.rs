@@ -5,6 +5,7 @@ mod catalogue;
 mod client;
 mod config;
 mod hello;
+pub mod info;
 mod select;
 
 use bytes::Bytes;

@@ -191,7 +191,7 @@ impl Connection<'_> {
         let (slot, then) = match &command {
             Command::Txinit(_) => (Slot::Begin, Then::Settle),
             Command::Txcommit(_) | Command::Txdiscard(_) => (Slot::End, Then::Settle),
-            Command::Info(_) => (Slot::Text, Then::Go),
+            Command::Info(_) => (Slot::Info(words[1..].to_vec()), Then::Go),
             _ => (Slot::Reply, Then::Go),
         };
         run.call(self.directed(command), slot);
@@ -296,7 +296,10 @@ impl Connection<'_> {
                     }
                     let reply = replies.next().unwrap_or_else(|| missing(trouble.as_ref()));
                     self.remember(&slot, &reply);
-                    slot.fill(reply)
+                    match slot {
+                        Slot::Info(sections) => command::info::answer(self.scene(), &sections, reply),
+                        slot => slot.fill(reply),
+                    }
                 }
             };
             answer.encode(protocol, &mut self.output);

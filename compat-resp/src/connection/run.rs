@@ -1,5 +1,6 @@
 //! What a client asked at once: the commands that go to the server, and where their replies belong.
 
+use bytes::Bytes;
 use datadb::{
     command::{Call, Reply},
     limits,
@@ -29,8 +30,8 @@ pub enum Slot {
     Answer(Answer),
     /// The next reply.
     Reply,
-    /// The next reply, which is lines for people.
-    Text,
+    /// The next reply, which is what `INFO` tells, for these sections.
+    Info(Vec<Bytes>),
     /// The next reply, and with it a transaction begins.
     Begin,
     /// The next reply, and with it a transaction ends.
@@ -68,7 +69,6 @@ impl Slot {
     pub fn fill(self, reply: Reply) -> Answer {
         match (self, reply) {
             (Self::Answer(answer), _) => answer,
-            (Self::Text, Reply::Value(text)) => Answer::Text(text),
             (Self::Batch(answers), Reply::Replies(replies)) => {
                 let mut replies = replies.into_iter();
                 let filled = answers.into_iter().map(|answer| match answer {
