@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use datadb::BlobId;
 use datadb_server::{
-    db::{Family, Index},
+    db::{Index, space::Space},
     engine::{Engine, clock::SystemClock, open::DataDir},
     observe::Counter,
     rpc,
@@ -26,8 +26,9 @@ use tonic::transport::server::TcpIncoming;
 
 fn open(root: &Path) -> SharedStore {
     let index = Arc::new(Index::open(&root.join("index")).unwrap());
+    let space = Space::of(&index, "blobs").unwrap();
     let (name, dir, disk) = ("blobs".to_owned(), root.join("blobs"), Arc::new(RealDisk));
-    let config = LeafConfig { name, dir, disk, index, family: Family::Blobs, pack_bytes: 1 << 20 };
+    let config = LeafConfig { name, dir, disk, space, pack_bytes: 1 << 20 };
     let (store, report) = BlobsFile::open(config, Relied::Index, &[]).unwrap();
     assert_eq!((report.damage.len(), report.torn_bytes, report.lost_blobs), (0, 0, 0));
     Arc::new(store)

@@ -27,7 +27,7 @@ use datadb_client::{
     walk::Stat,
 };
 use datadb_server::{
-    db::{Family, Index},
+    db::{Index, space::Space},
     store::{
         BlobStore,
         blobsfile::{BlobsFile, LeafConfig, Relied},
@@ -180,8 +180,9 @@ fn verify(_: &Path) -> Round {
 fn store(root: &Path) -> (BlobsFile, tokio::runtime::Runtime) {
     let root = TempDir::new_in(root).unwrap().keep();
     let index = Arc::new(Index::open(&root.join("index")).unwrap());
+    let space = Space::of(&index, "blobs").unwrap();
     let (name, dir, disk) = ("blobs".to_owned(), root.join("blobs"), Arc::new(RealDisk));
-    let config = LeafConfig { name, dir, disk, index, family: Family::Blobs, pack_bytes: 1 << 30 };
+    let config = LeafConfig { name, dir, disk, space, pack_bytes: 1 << 30 };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     (BlobsFile::open(config, Relied::Index, &[]).unwrap().0, runtime)
 }

@@ -9,6 +9,8 @@
 //! | state | `totals` | number of backups, their bytes, number of snapshots, number of objects |
 //! | state | `leaf:NAME` | how far the leaf's packs are indexed, and its totals |
 //! | state | `pack:NAME:` number (8) | length of a sealed pack |
+//! | state | `slot:NAME` | the store's slot (2) in the family `stores` |
+//! | state | `slots` | the last slot given (2) |
 //! | objects | object key (20) | BLAKE3 of the encoding (32), the encoding |
 //! | metas | meta key (20) | BLAKE3 of its encoding (first 16), key of a set that holds it (20), position (varint) |
 //! | backups | `b` backup key (20) | the backup |
@@ -21,6 +23,7 @@
 //! | data | `e` database NUL length of the key (2) key, element | value, of what is not packed |
 //! | data | `n` database | number of keys (varint) |
 //! | blobs, log | blob id (20) | place, length, digest, see `store::blobsfile::entry` |
+//! | stores | slot (2) blob id (20) | the same of other leaves, or what a wrapper knows of the blob |
 
 use std::ops::Range;
 
@@ -44,6 +47,14 @@ fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 /// State of a leaf.
 pub fn leaf(name: &str) -> Vec<u8> {
     [b"leaf:", name.as_bytes()].concat()
+}
+
+/// The last slot given to a store.
+pub const SLOTS: &[u8] = b"slots";
+
+/// The slot of a store.
+pub fn slot(name: &str) -> Vec<u8> {
+    [b"slot:", name.as_bytes()].concat()
 }
 
 /// Length of a sealed pack.

@@ -10,6 +10,7 @@ pub mod apply;
 pub mod data;
 pub mod firsts;
 pub mod keys;
+pub mod space;
 
 use std::{
     path::Path,
@@ -90,10 +91,13 @@ pub enum Family {
     Blobs,
     /// Places of log records in the log's leaf.
     Log,
+    /// What every other store of the stack knows of its blobs, see `space`.
+    Stores,
 }
 
 impl Family {
-    const ALL: [Self; 7] = [Self::State, Self::Objects, Self::Metas, Self::Backups, Self::Data, Self::Blobs, Self::Log];
+    const ALL: [Self; 8] =
+        [Self::State, Self::Objects, Self::Metas, Self::Backups, Self::Data, Self::Blobs, Self::Log, Self::Stores];
 
     const fn name(self) -> &'static str {
         match self {
@@ -104,6 +108,7 @@ impl Family {
             Self::Data => "data",
             Self::Blobs => "blobs",
             Self::Log => "log",
+            Self::Stores => "stores",
         }
     }
 }

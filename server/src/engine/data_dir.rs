@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use super::EngineError;
 use crate::{
-    db::{Family, Index, IndexError, SharedIndex},
+    db::{Index, IndexError, SharedIndex, space::Space},
     log::LogError,
     store::{
         StoreError,
@@ -176,13 +176,11 @@ impl DataDir {
         }
     }
 
-    pub(super) fn leaf(&self, name: &str, index: &SharedIndex) -> LeafConfig {
-        let (dir, family) = match name {
-            LOG_LEAF => ("meta", Family::Log),
-            _ => ("blobs", Family::Blobs),
-        };
+    pub(super) fn leaf(&self, name: &str, index: &SharedIndex) -> Result<LeafConfig, OpenError> {
+        let dir = if name == LOG_LEAF { "meta" } else { "blobs" };
         let (dir, disk) = (self.root.join(dir), self.disk.clone());
-        LeafConfig { name: name.to_owned(), dir, disk, index: index.clone(), family, pack_bytes: self.pack_bytes }
+        let space = Space::of(index, name)?;
+        Ok(LeafConfig { name: name.to_owned(), dir, disk, space, pack_bytes: self.pack_bytes })
     }
 
     pub(super) fn holds(&self, dir: &str) -> Result<bool, OpenError> {

@@ -78,7 +78,7 @@ async fn bring_up(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Stores, OpenError> {
     let relied = if is_rebuild { Relied::Unknown } else { Relied::Index };
-    let (log, log_report) = open_leaf(dir.leaf(LOG_LEAF, &index), relied, Vec::new()).await?;
+    let (log, log_report) = open_leaf(dir.leaf(LOG_LEAF, &index)?, relied, Vec::new()).await?;
     let (log, log_backend) = Counted::around("blobsfile", Arc::new(log));
     let applied = index.applied()?;
     let mut read_only = lost_before(&log_report, applied);
@@ -116,7 +116,7 @@ async fn bring_up(
     let position = reader.position();
     progress(&format!("log: {replayed} records, the last is number {}", position.sequence));
     let relied = durable.map_or(Relied::Index, Relied::UpTo);
-    let (blobs, blobs_report) = open_leaf(dir.leaf(BLOBS_LEAF, &index), relied, bad).await?;
+    let (blobs, blobs_report) = open_leaf(dir.leaf(BLOBS_LEAF, &index)?, relied, bad).await?;
     progress(&format!("packs: {} records added", blobs_report.records_added));
     let found = Found { log: log_report, blobs: blobs_report, replayed, last: position.sequence, last_time };
     let (blobs, blobs_backend) = Counted::around("blobsfile", Arc::new(blobs));

@@ -58,8 +58,12 @@ impl Inner {
             Relied::Index | Relied::Unknown => indexed,
         };
         let bad: HashSet<Cursor> = bad.iter().copied().collect();
-        let mut progress =
-            Progress { batch: self.config.index.batch(), fresh: HashMap::new(), totals, report: OpenReport::default() };
+        let mut progress = Progress {
+            batch: self.config.index().batch(),
+            fresh: HashMap::new(),
+            totals,
+            report: OpenReport::default(),
+        };
         self.mark_indexed(bad.iter().copied().filter(|cursor| *cursor < indexed), &mut progress)?;
         self.audit(&packs, indexed, durable, &mut progress)?;
         let last = packs.keys().next_back().copied().unwrap_or(0);
@@ -89,7 +93,7 @@ impl Inner {
     }
 
     fn is_sealed(&self, number: u64) -> Result<bool, StoreError> {
-        Ok(self.config.index.get(Family::State, &keys::pack(&self.config.name, number))?.is_some())
+        Ok(self.config.index().get(Family::State, &keys::pack(&self.config.name, number))?.is_some())
     }
 
     /// Adds the records of one pack from an offset on, and gives the length that counts.
@@ -225,7 +229,7 @@ impl Inner {
                 }
             }
             let entry = Entry { is_bad, ..Entry::new(cursor, head.record_len(), position, &blob) };
-            progress.batch.put(self.config.family, blob.id.as_bytes(), &entry.encode());
+            self.config.space.put(&mut progress.batch, blob.id.as_bytes(), &entry.encode());
             progress.fresh.insert(blob.id, entry);
         }
         if progress.batch.is_full() {
@@ -236,9 +240,9 @@ impl Inner {
     }
 
     fn write_progress<'a>(&'a self, progress: &mut Progress<'a>, end: Cursor) -> Result<(), StoreError> {
-        let mut batch = std::mem::replace(&mut progress.batch, self.config.index.batch());
+        let mut batch = std::mem::replace(&mut progress.batch, self.config.index().batch());
         batch.put(Family::State, &keys::leaf(&self.config.name), &progress.totals.encode(end));
-        self.config.index.write(batch)?;
+        self.config.index().write(batch)?;
         progress.fresh.clear();
         Ok(())
     }
@@ -253,7 +257,7 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let mut short: HashMap<u64, u64> = HashMap::new();
         for number in 1..=indexed.pack.max(durable.pack) {
-            let sealed = self.config.index.get(Family::State, &keys::pack(&self.config.name, number))?;
+            let sealed = self.config.index().get(Family::State, &keys::pack(&self.config.name, number))?;
             let sealed = sealed.and_then(|len| Some(u64::from_be_bytes(len.as_slice().try_into().ok()?)));
             let position = |cursor: Cursor| if cursor.pack == number { cursor.offset } else { 0 };
             let expected = sealed.unwrap_or(0).max(position(indexed)).max(position(durable));
@@ -271,11 +275,11 @@ impl Inner {
             let len = short.get(&entry.cursor.pack);
             !entry.is_bad && len.is_some_and(|len| entry.cursor.offset + entry.record_len > *len)
         };
-        let mut from = Vec::new();
+        let mut after = None;
         loop {
-            let page = self.config.index.scan(self.config.family, &from, &[0xff; 21], AUDIT_PAGE)?;
+            let page = self.config.space.page(after.as_deref(), AUDIT_PAGE)?;
             let Some((last, _)) = page.last() else { break };
-            from = [last, &[0][..]].concat();
+            after = Some(last.clone());
             for (id, value) in &page {
                 let mut entry = Entry::decode(value).map_err(IndexError::value("a blob's entry"))?;
                 let is_marked = BlobId::try_from(&id[..]).is_ok_and(|id| progress.fresh.contains_key(&id));
@@ -283,7 +287,7 @@ impl Inner {
                     entry.is_bad = true;
                     progress.totals.bad_blobs += 1;
                     progress.report.lost_blobs += 1;
-                    progress.batch.put(self.config.family, id, &entry.encode());
+                    self.config.space.put(&mut progress.batch, id, &entry.encode());
                 }
             }
         }
@@ -299,7 +303,7 @@ impl Inner {
                 let Some(mut entry) = entry.filter(|entry| !entry.is_bad && entry.cursor == cursor) else { continue };
                 entry.is_bad = true;
                 progress.totals.bad_blobs += 1;
-                progress.batch.put(self.config.family, id.as_bytes(), &entry.encode());
+                self.config.space.put(&mut progress.batch, id.as_bytes(), &entry.encode());
                 progress.fresh.insert(*id, entry);
             }
         }

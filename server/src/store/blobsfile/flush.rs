@@ -104,13 +104,13 @@ impl Inner {
     }
 
     fn write_entries(&self, work: &Work) -> Result<(), StoreError> {
-        let index = &self.config.index;
+        let index = self.config.index();
         let closed = self.state().appender.closed.clone();
         let mut chunks = work.entries.chunks(BATCH_BYTES_MAX / ENTRY_BYTES).peekable();
         loop {
             let mut batch = index.batch();
             for (id, entry) in chunks.next().unwrap_or_default() {
-                batch.put(self.config.family, id.as_bytes(), &entry.encode());
+                self.config.space.put(&mut batch, id.as_bytes(), &entry.encode());
             }
             if chunks.peek().is_none() {
                 for (number, len) in &closed {

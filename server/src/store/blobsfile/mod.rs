@@ -34,7 +34,7 @@ use super::{
     BlobStore, Cursor, Damage, Durable, Found, Item, Presence, Put, StoreError, StoreStats, Stored, blocking,
     disk::{Disk, DiskFile},
 };
-use crate::db::{Family, IndexError, SharedIndex, keys};
+use crate::db::{Family, Index, IndexError, keys, space::Space};
 
 /// A pack is sealed when it has reached this length: small enough to rewrite or to move, large enough to be few.
 pub const PACK_BYTES: u64 = 128 << 20;
@@ -61,10 +61,8 @@ pub struct LeafConfig {
     pub dir: PathBuf,
     /// The file layer.
     pub disk: Arc<dyn Disk>,
-    /// The index that holds its entries.
-    pub index: SharedIndex,
-    /// The family of the index that belongs to it.
-    pub family: Family,
+    /// The part of the index that belongs to it.
+    pub space: Space,
     /// A pack is sealed when it has reached this length; [`PACK_BYTES`] but for tests.
     pub pack_bytes: u64,
 }
@@ -97,6 +95,12 @@ pub struct OpenReport {
     pub lost_blobs: u64,
     /// Records found behind the indexed end and added to the index.
     pub records_added: u64,
+}
+
+impl LeafConfig {
+    fn index(&self) -> &Index {
+        self.space.index()
+    }
 }
 
 #[derive(Debug)]
@@ -200,7 +204,7 @@ impl Inner {
     fn with_indexed(&self, mut entries: Vec<Option<Entry>>, ids: &[BlobId]) -> Result<Vec<Option<Entry>>, StoreError> {
         let unknown: Vec<usize> = (0..ids.len()).filter(|at| entries[*at].is_none()).collect();
         let keys: Vec<&[u8; 20]> = unknown.iter().map(|at| ids[*at].as_bytes()).collect();
-        let found = self.config.index.multi_get(self.config.family, &keys)?;
+        let found = self.config.space.multi_get(&keys)?;
         for (at, value) in unknown.into_iter().zip(found) {
             let entry = value.as_deref().map(Entry::decode).transpose();
             entries[at] = entry.map_err(IndexError::value("a blob's entry"))?;
@@ -258,7 +262,7 @@ impl BlobsFile {
 
     /// The indexed end and the totals of a leaf.
     fn load_state(config: &LeafConfig) -> Result<(Cursor, Totals), StoreError> {
-        match config.index.get(Family::State, &keys::leaf(&config.name))? {
+        match config.index().get(Family::State, &keys::leaf(&config.name))? {
             Some(bytes) => Ok(Totals::decode(&bytes).map_err(IndexError::value("a leaf's state"))?),
             None => Ok((Cursor { pack: 0, offset: 0 }, Totals::default())),
         }

@@ -65,7 +65,7 @@ impl Inner {
         }
         let mut state = self.state();
         let entries = self.with_indexed(state.waiting(&ids), &ids)?;
-        let mut batch = self.config.index.batch();
+        let mut batch = self.config.index().batch();
         for (id, entry) in ids.iter().zip(entries) {
             let Some(mut entry) = entry.filter(|entry| !entry.is_bad && entry.cursor == cursor) else { continue };
             entry.is_bad = true;
@@ -74,9 +74,9 @@ impl Inner {
             if state.pending.remove(id).is_none() {
                 state.flushing.remove(id);
             }
-            batch.put(self.config.family, id.as_bytes(), &entry.encode());
+            self.config.space.put(&mut batch, id.as_bytes(), &entry.encode());
         }
-        Ok(self.config.index.write(batch)?)
+        Ok(self.config.index().write(batch)?)
     }
 
     /// The blobs of a damaged record: those its head names if it can still be read, else those the index places there.
@@ -95,11 +95,11 @@ impl Inner {
             let waiting = state.pending.iter().chain(&state.flushing);
             waiting.filter(|(_, entry)| entry.cursor == cursor).map(|(id, _)| *id).collect()
         };
-        let mut from = Vec::new();
+        let mut after = None;
         loop {
-            let page = self.config.index.scan(self.config.family, &from, &[0xff; 21], INDEX_PAGE)?;
+            let page = self.config.space.page(after.as_deref(), INDEX_PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(ids) };
-            from = [last, &[0][..]].concat();
+            after = Some(last.clone());
             for (id, value) in &page {
                 let entry = Entry::decode(value).map_err(IndexError::value("a blob's entry"))?;
                 if entry.cursor == cursor {
@@ -118,7 +118,7 @@ impl Inner {
             let start = after.filter(|cursor| cursor.pack == number).map(|cursor| cursor.offset);
             let file = self.file(number)?;
             let io = |source| StoreError::io(self.path(number).display(), source);
-            let is_sealed = self.config.index.get(Family::State, &keys::pack(&self.config.name, number))?.is_some();
+            let is_sealed = self.config.index().get(Family::State, &keys::pack(&self.config.name, number))?.is_some();
             let mut scan = Scan::after(&*file, start, len, is_sealed).map_err(io)?;
             while items.len() < max {
                 let Some(step) = scan.next_step().map_err(io)? else { break };
