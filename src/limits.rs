@@ -19,6 +19,10 @@ pub const LOG_RECORD_BYTES_MAX: usize = 16 << 20;
 /// Encoded objects gathered in one log part before it is written.
 pub const LOG_PART_BYTES: usize = 8 << 20;
 
+/// Records of the log that are held while one before them is looked for, as where a lost one was put there again: some MiB.
+/// Where more lie before it, the log is read several times.
+pub const LOG_EARLY_MAX: usize = 1 << 16;
+
 /// The encoding of one object; a directory of 30 million entries has a head of about this size.
 pub const OBJECT_BYTES_MAX: usize = 4 << 20;
 

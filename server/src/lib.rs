@@ -1,9 +1,10 @@
 //! The server of DataDB: it owns the log, the index derived from it, and the blob stores.
 //!
 //! Data flows one way: `rpc` decodes a call, `engine` decides, `store` keeps bundles, `log` keeps the truth, `db` finds
-//! things fast. `observe` counts what happens, `http` shows it. `cli` starts it all.
+//! things fast. `config` says where things are kept. `observe` counts what happens, `http` shows it. `cli` starts it all.
 
 pub mod cli;
+pub mod config;
 pub mod db;
 pub mod engine;
 pub mod http;

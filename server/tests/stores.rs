@@ -55,7 +55,7 @@ async fn blobsfile_conforms() {
 
 #[tokio::test]
 async fn a_counted_store_conforms_and_prints_itself_as_what_it_counts() {
-    let (counted, backend) = Counted::around("memory", Arc::new(MemoryStore::default()));
+    let (counted, backend) = Counted::around("memory", Arc::new(MemoryStore::default()), None);
     assert_eq!(counted.to_string(), MemoryStore::default().to_string());
     assert_eq!((backend.kind, &*backend.name), ("memory", &*counted.to_string()));
     check(counted, &mut |_| None).await;
@@ -64,7 +64,7 @@ async fn a_counted_store_conforms_and_prints_itself_as_what_it_counts() {
 /// New blobs and the bytes that are stored for them, what is read, and nothing else.
 #[tokio::test]
 async fn traffic_is_what_was_stored_and_what_was_read() {
-    let (store, backend) = Counted::around("memory", Arc::new(MemoryStore::default()));
+    let (store, backend) = Counted::around("memory", Arc::new(MemoryStore::default()), None);
     let counts = || {
         let Traffic { blobs_uploaded, bytes_uploaded, blobs_downloaded, bytes_downloaded } = &*backend.traffic;
         [blobs_uploaded, bytes_uploaded, blobs_downloaded, bytes_downloaded].map(Counter::get)

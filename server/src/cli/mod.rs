@@ -1,5 +1,7 @@
 //! The command line of `datadb-server`: serves by default; every other job is a subcommand.
 
+mod check_config;
+mod heal;
 mod rebuild;
 mod serve;
 
@@ -35,6 +37,9 @@ struct ServeArgs {
     /// Directory of everything the server keeps; made if it is missing
     #[arg(long, value_name = "DIR", required = true)]
     data_dir: Option<PathBuf>,
+    /// TOML file that says where blobs and log are kept; without it they are in the data directory
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where clients connect: HOST:PORT (port 0 for any free one) or unix:PATH
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9735")]
     listen: Listen,
@@ -53,6 +58,10 @@ struct ServeArgs {
 enum Command {
     /// Make the index anew from packs and log alone
     Rebuild(RebuildArgs),
+    /// Print the stack of stores that a config names, and try each of them
+    CheckConfig(CheckConfigArgs),
+    /// Bring all sides of all mirrors level, to the end
+    Heal(HealArgs),
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +69,32 @@ struct RebuildArgs {
     /// Directory of everything the server keeps
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
+    /// TOML file that says where blobs and log are kept; without it they are in the data directory
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct CheckConfigArgs {
+    /// Directory of everything the server keeps
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// TOML file that says where blobs and log are kept
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct HealArgs {
+    /// Directory of everything the server keeps
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// TOML file that says where blobs and log are kept
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Read every record of every side first, so that damage is found that nobody met
+    #[arg(long)]
+    verify: bool,
 }
 
 /// How the log is written.
@@ -131,6 +166,8 @@ pub fn run() -> ExitCode {
     };
     let result = match cli.command {
         Some(Command::Rebuild(args)) => runtime.block_on(rebuild::run(&args)),
+        Some(Command::CheckConfig(args)) => runtime.block_on(check_config::run(&args)),
+        Some(Command::Heal(args)) => runtime.block_on(heal::run(&args)),
         None => runtime.block_on(serve::run(cli.serve)),
     };
     match result {

@@ -19,6 +19,7 @@ use tonic::transport::server::TcpIncoming;
 
 use super::{Http, Listen, ServeArgs};
 use crate::{
+    config::Config,
     engine::{
         Engine,
         clock::SystemClock,
@@ -36,7 +37,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     check_loopback(&args)?;
     let dir = args.data_dir.ok_or("--data-dir is missing")?;
     let http = bind_http(args.http).await?;
-    let held = DataDir::hold(&dir, Arc::new(RealDisk))?.with_pack_bytes(args.pack_bytes);
+    let held = hold(&dir, args.config.as_deref())?.with_pack_bytes(args.pack_bytes);
     let (engine, found) = Engine::open(held, Arc::new(SystemClock)).await?;
     tell(&found);
     if let Err(error) = engine.check_writable() {
@@ -147,12 +148,23 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, Box<dyn Error>> {
     Ok(listener)
 }
 
+/// Takes hold of a data directory, with the stores that a config names. The config is read first: who mistyped it finds
+/// nothing changed.
+pub(super) fn hold(dir: &Path, config: Option<&Path>) -> Result<DataDir, Box<dyn Error>> {
+    let config = config.map(Config::read).transpose()?;
+    let held = DataDir::hold(dir, Arc::new(RealDisk))?;
+    Ok(match config {
+        Some(config) => held.with_config(config),
+        None => held,
+    })
+}
+
 /// Says what opening found.
 fn tell(found: &Found) {
     if found.replayed > 0 {
         tracing::info!(records = found.replayed, "replayed the log behind the index");
     }
-    for (leaf, report) in [("log", &found.log), ("blobs", &found.blobs)] {
+    for (leaf, report) in &found.leaves {
         tell_leaf(leaf, report);
     }
 }

@@ -11,6 +11,9 @@
 //! | state | `pack:NAME:` number (8) | length of a sealed pack |
 //! | state | `slot:NAME` | the store's slot (2) in the family `stores` |
 //! | state | `slots` | the last slot given (2) |
+//! | state | `level:SIDE` NUL other side | up to which record of the other a mirror's side has everything: pack, offset |
+//! | state | `side:NAME` | what proves that a directory is the side it was, see `store::marked` |
+//! | state | `log-stack` | the stack of stores that held the log when `applied` got its place |
 //! | objects | object key (20) | BLAKE3 of the encoding (32), the encoding |
 //! | metas | meta key (20) | BLAKE3 of its encoding (first 16), key of a set that holds it (20), position (varint) |
 //! | backups | `b` backup key (20) | the backup |
@@ -56,6 +59,19 @@ pub const SLOTS: &[u8] = b"slots";
 pub fn slot(name: &str) -> Vec<u8> {
     [b"slot:", name.as_bytes()].concat()
 }
+
+/// Up to which record of another side a mirror's side has everything.
+pub fn level(side: &str, other: &str) -> Vec<u8> {
+    [b"level:", side.as_bytes(), &[0], other.as_bytes()].concat()
+}
+
+/// What proves that a directory is the side it was.
+pub fn side(name: &str) -> Vec<u8> {
+    [b"side:", name.as_bytes()].concat()
+}
+
+/// The stack of stores that held the log when `applied` got its place.
+pub const LOG_STACK: &[u8] = b"log-stack";
 
 /// Length of a sealed pack.
 pub fn pack(leaf: &str, number: u64) -> Vec<u8> {

@@ -212,7 +212,7 @@ impl Task {
             self.commit(group).await;
         }
         // A clean stop leaves nothing to replay.
-        if let Err(error) = self.blobs.flush().await {
+        if let Err(error) = self.prepare().await {
             tracing::error!(%error, "the last flush failed");
         }
     }
@@ -272,7 +272,19 @@ impl Task {
     /// Applies what is left over, and makes the packs durable that the next records rely on.
     async fn prepare(&mut self) -> Result<Vec<Durable>, EngineError> {
         self.apply().await?;
+        self.settle().await?;
         Ok(self.blobs.flush().await?)
+    }
+
+    /// A record of which the last commit could not tell whether it is durable goes first. Who asked for it was told that
+    /// it failed, asks again, and finds it done.
+    async fn settle(&mut self) -> Result<(), EngineError> {
+        if let Some(logged) = self.log.settle().await? {
+            tracing::info!(record = logged.record.sequence, "a record that was in doubt is in the log");
+            self.unapplied.push(logged);
+            self.apply().await?;
+        }
+        Ok(())
     }
 
     async fn apply(&mut self) -> Result<(), EngineError> {

@@ -21,19 +21,16 @@ use thiserror::Error;
 
 use super::EngineError;
 use crate::{
-    db::{Index, IndexError, SharedIndex, space::Space},
+    config::{Config, Tree},
+    db::{Index, IndexError, SharedIndex},
     log::LogError,
     store::{
         StoreError,
-        blobsfile::{BlobsFile, LeafConfig, PACK_BYTES},
+        blobsfile::{BlobsFile, PACK_BYTES},
         disk::Disk,
+        stack::{Ground, Purpose, Room, local_dirs, name_of},
     },
 };
-
-/// The leaf of the blobs in its stack, and in the log's records.
-pub(super) const BLOBS_LEAF: &str = "blobs";
-/// The leaf of the log.
-pub(super) const LOG_LEAF: &str = "log";
 
 /// Why a data directory can't be opened.
 #[derive(Debug, Error)]
@@ -73,6 +70,12 @@ pub enum OpenError {
         dir: PathBuf,
         /// What the index engine said.
         source: IndexError,
+    },
+    /// Sides of a mirror are away, and nobody knows whether they hold a repository.
+    #[error("there is no repository yet, and none is made while a side is away that may hold one: {what}")]
+    MayExist {
+        /// Which sides.
+        what: String,
     },
     /// There is no log to rebuild from.
     #[error("{dir} holds no log to rebuild from", dir = dir.display())]
@@ -122,7 +125,9 @@ pub struct DataDir {
     pub(super) lock: File,
     disk: Arc<dyn Disk>,
     pack_bytes: u64,
+    config: Config,
 }
+
 impl DataDir {
     /// Takes hold of a directory, which is made if it is missing.
     pub fn hold(root: &Path, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
@@ -141,7 +146,7 @@ impl DataDir {
                 other => OpenError::Io { place: path, source: other.into() },
             });
         }
-        let dir = Self { root: root.to_owned(), lock, disk, pack_bytes: PACK_BYTES };
+        let dir = Self { root: root.to_owned(), lock, disk, pack_bytes: PACK_BYTES, config: Config::embedded() };
         dir.check_format()?;
         Ok(dir)
     }
@@ -176,15 +181,43 @@ impl DataDir {
         }
     }
 
-    pub(super) fn leaf(&self, name: &str, index: &SharedIndex) -> Result<LeafConfig, OpenError> {
-        let dir = if name == LOG_LEAF { "meta" } else { "blobs" };
-        let (dir, disk) = (self.root.join(dir), self.disk.clone());
-        let space = Space::of(index, name)?;
-        Ok(LeafConfig { name: name.to_owned(), dir, disk, space, pack_bytes: self.pack_bytes })
+    /// Keeps blobs and log where the config says.
+    #[must_use]
+    pub fn with_config(self, config: Config) -> Self {
+        Self { config, ..self }
     }
 
-    pub(super) fn holds(&self, dir: &str) -> Result<bool, OpenError> {
-        Ok(BlobsFile::holds_packs(&*self.disk, &self.root.join(dir))?)
+    /// The tree of the log, or that of the blobs.
+    pub(super) fn tree(&self, room: Room) -> &Tree {
+        match room {
+            Room::Blobs => &self.config.blobs,
+            Room::Log { .. } => self.config.log(),
+        }
+    }
+
+    /// What a stack prints itself as.
+    pub(super) fn stack_name(&self, room: Room) -> String {
+        name_of(self.tree(room), room)
+    }
+
+    /// What the log's stack is opened as.
+    pub(super) const fn log_room(&self) -> Room {
+        Room::Log { has_own_tree: self.config.meta.is_some() }
+    }
+
+    pub(super) fn ground(&self, index: &SharedIndex, room: Room, purpose: Purpose) -> Ground {
+        let (root, disk, index) = (self.root.clone(), self.disk.clone(), index.clone());
+        Ground { root, disk, pack_bytes: self.pack_bytes, index, room, purpose }
+    }
+
+    /// Whether any directory of packs that a tree needs holds some.
+    pub(super) fn holds(&self, room: Room) -> Result<bool, OpenError> {
+        for dir in local_dirs(self.tree(room), &self.root, room) {
+            if BlobsFile::holds_packs(&*self.disk, &dir)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn open_index(&self, dir: &str) -> Result<SharedIndex, OpenError> {

@@ -1,7 +1,7 @@
 //! Downloads: blobs by id, as whole bundles where most of one is wanted, else as a cut-out.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     num::NonZeroUsize,
     sync::{Mutex, PoisonError},
 };
@@ -82,7 +82,7 @@ impl Engine {
         if !missing.is_empty() && pieces.send(Piece::Missing(missing)).await.is_err() {
             return Ok(());
         }
-        let mut reading: VecDeque<JoinHandle<Result<Piece, EngineError>>> = VecDeque::new();
+        let mut reading: VecDeque<JoinHandle<Result<Vec<Piece>, EngineError>>> = VecDeque::new();
         let mut places = places.into_iter();
         loop {
             while reading.len() < READ_AHEAD
@@ -93,42 +93,62 @@ impl Engine {
                 reading.push_back(tokio::spawn(fetch.in_current_span()));
             }
             let Some(next) = reading.pop_front() else { return Ok(()) };
-            let piece = next.await.map_err(|_| EngineError::Stopping)??;
-            if pieces.send(piece).await.is_err() {
-                // The client has gone away.
-                return Ok(());
+            for piece in next.await.map_err(|_| EngineError::Stopping)?? {
+                if pieces.send(piece).await.is_err() {
+                    // The client has gone away.
+                    return Ok(());
+                }
             }
         }
     }
 
-    /// The wanted blobs of one bundle.
-    async fn fetch(&self, place: u64, wanted: Vec<BlobId>) -> Result<Piece, EngineError> {
+    /// The wanted blobs of one place: of one bundle, unless another side of a mirror answers whose bundles are cut otherwise.
+    async fn fetch(&self, place: u64, wanted: Vec<BlobId>) -> Result<Vec<Piece>, EngineError> {
+        let (mut pieces, mut left) = (Vec::new(), wanted);
+        while !left.is_empty() {
+            let (piece, rest) = self.fetch_some(place, left).await?;
+            pieces.push(piece);
+            left = rest;
+        }
+        Ok(pieces)
+    }
+
+    /// Some of the wanted blobs, and those that are left.
+    async fn fetch_some(&self, place: u64, wanted: Vec<BlobId>) -> Result<(Piece, Vec<BlobId>), EngineError> {
         if let Some(plain) = self.inner.cache.get(place) {
-            return cut_out(plain, wanted).await.map(Piece::Bundle);
+            let (inside, rest) = split(wanted.clone(), plain.iter().map(|(blob, _)| blob.id));
+            if !inside.is_empty() {
+                return Ok((Piece::Bundle(cut_out(plain, inside).await?), rest));
+            }
         }
         let bundle = match self.inner.blobs.get(&wanted[0]).await {
             Ok(Some(stored)) => stored.bundle,
-            Ok(None) => return Ok(Piece::Missing(wanted)),
+            Ok(None) => return Ok((Piece::Missing(wanted), Vec::new())),
             Err(error) => {
                 self.report_damage(error).await?;
                 self.inner.observed.errors.count(datadb::Kind::Damaged);
-                return Ok(Piece::Damaged(wanted));
+                return Ok((Piece::Damaged(wanted), Vec::new()));
             }
         };
+        let (inside, rest) = split(wanted, bundle.refs().map(|blob| blob.id));
+        if inside.is_empty() {
+            return Err(EngineError::refused(datadb::Kind::Internal, "a bundle does not hold what the index says"));
+        }
         let wanted_bytes: u64 =
-            bundle.refs().filter(|blob| wanted.contains(&blob.id)).map(|blob| u64::from(blob.len)).sum();
+            bundle.refs().filter(|blob| inside.contains(&blob.id)).map(|blob| u64::from(blob.len)).sum();
         if wanted_bytes * 2 >= u64::from(bundle.plain_bytes()) {
-            return Ok(Piece::Bundle(bundle));
+            return Ok((Piece::Bundle(bundle), rest));
         }
         let plain = blocking(move || bundle.decode()).await?;
         self.inner.cache.put(place, &plain);
-        cut_out(plain, wanted).await.map(Piece::Bundle)
+        Ok((Piece::Bundle(cut_out(plain, inside).await?), rest))
     }
 
     /// The bytes of one blob, verified; `None` if it is not there.
     pub async fn read_blob(&self, id: &BlobId) -> Result<Option<Bytes>, EngineError> {
         let Some(Presence::Have(found)) = self.inner.blobs.find(&[*id]).await?.pop() else { return Ok(None) };
-        let plain = match self.inner.cache.get(found.place) {
+        let holds = |plain: &Plain| plain.iter().any(|(blob, _)| blob.id == *id);
+        let plain = match self.inner.cache.get(found.place).filter(holds) {
             Some(plain) => plain,
             None => {
                 let Some(stored) = self.read_stored(id).await? else { return Ok(None) };
@@ -168,6 +188,12 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The wanted blobs that are inside, and the others.
+fn split(wanted: Vec<BlobId>, inside: impl Iterator<Item = BlobId>) -> (Vec<BlobId>, Vec<BlobId>) {
+    let inside: HashSet<BlobId> = inside.collect();
+    wanted.into_iter().partition(|id| inside.contains(id))
 }
 
 /// A bundle of the wanted blobs alone, verified.

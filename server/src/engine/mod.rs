@@ -44,7 +44,7 @@ use crate::{
     db::{IndexMemory, SharedIndex},
     log::record::Genesis,
     observe::Observed,
-    store::{SharedStore, blocking, counted::Backend},
+    store::{SharedStore, blocking, counted::Backend, mirror::Mirror, stack::Stack},
 };
 
 /// A repository that is open. Cheap to clone; all clones are the same repository.
@@ -63,8 +63,8 @@ struct Inner {
     sessions: Sessions,
     committer: Committer,
     database: Arc<database::Database>,
-    /// The leaves, each by itself.
-    backends: Vec<Backend>,
+    /// The stacks of the blobs and of the log.
+    stacks: [Stack; 2],
     observed: Arc<Observed>,
     cache: PlainCache,
     is_flushing: std::sync::atomic::AtomicBool,
@@ -97,8 +97,13 @@ impl Engine {
     }
 
     /// Where bundles are kept, each backend by itself.
-    pub fn backends(&self) -> &[Backend] {
-        &self.inner.backends
+    pub fn backends(&self) -> Vec<Backend> {
+        self.inner.stacks.iter().flat_map(Stack::backends).collect()
+    }
+
+    /// The mirrors of the stacks.
+    pub fn mirrors(&self) -> Vec<Mirror> {
+        self.inner.stacks.iter().flat_map(Stack::mirrors).collect()
     }
 
     /// What the index holds in memory.
@@ -144,6 +149,9 @@ impl Engine {
     /// Makes everything durable that was accepted, and stops taking more.
     pub async fn close(&self) -> Result<(), EngineError> {
         self.inner.committer.close().await?;
+        for stack in &self.inner.stacks {
+            stack.stop().await;
+        }
         self.with_index(|index| Ok(index.sync()?)).await
     }
 }

@@ -4,7 +4,7 @@
 //! the applied end; a rebuild is the same thing from an empty index, in a new directory that is renamed when complete.
 //! Packs or a log without a complete index are refused: an empty index never passes for a new repository.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use datadb::{FORMAT_VERSION, chunking::ChunkerParams, failpoint};
 
@@ -13,7 +13,7 @@ use super::{
     Engine, EngineError, Inner,
     clock::Clock,
     committer::Committer,
-    data_dir::{BLOBS_LEAF, LOG_LEAF, remove, replace},
+    data_dir::{remove, replace},
     database::Database,
     download::PlainCache,
     pending::Pending,
@@ -23,26 +23,33 @@ use crate::{
     db::{Family, SharedIndex, keys},
     log::{
         Log, LogError, LogReader, Position,
+        kin::LogKin,
         record::{Body, Genesis},
     },
     observe::Observed,
     store::{
-        Cursor, SharedStore, StoreError,
-        blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied},
+        blobsfile::OpenReport,
         blocking,
-        counted::{Backend, Counted},
+        mirror::Standing,
+        stack::{LeafReport, Purpose, Recorded, Room, Stack},
     },
 };
 
 /// Version of the mark that the index is whole.
 const COMPLETE: &[u8] = &[1];
+
+/// For how long sides of a mirror of blobs are brought level before the server answers; the rest is done meanwhile.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// What a start or a rebuild found that a person should know.
 #[derive(Debug)]
 pub struct Found {
-    /// The log's leaf.
+    /// The log's leaves together.
     pub log: OpenReport,
-    /// The blobs' leaf.
+    /// The blobs' leaves together.
     pub blobs: OpenReport,
+    /// Each leaf by itself.
+    pub leaves: Vec<LeafReport>,
     /// Records replayed.
     pub replayed: u64,
     /// The last record of the log.
@@ -54,38 +61,62 @@ pub struct Found {
 /// The stores of an index, brought up to date.
 struct Stores {
     index: SharedIndex,
-    blobs: SharedStore,
-    log: SharedStore,
-    backends: Vec<Backend>,
+    blobs: Stack,
+    log: Stack,
     position: Position,
     read_only: Option<String>,
     found: Found,
 }
 
-async fn open_leaf(
-    config: LeafConfig,
-    relied: Relied,
-    bad: Vec<Cursor>,
-) -> Result<(BlobsFile, OpenReport), StoreError> {
-    blocking(move || BlobsFile::open(config, relied, &bad)).await
+impl Stores {
+    async fn stop(&self) {
+        self.blobs.stop().await;
+        self.log.stop().await;
+    }
 }
 
-/// Brings an index up to the end of log and packs. `is_rebuild` starts from an empty one, and does not forgive a gap.
+/// Opens the log's stack. `None` if it holds more than the beginning of a repository, and the index is not complete.
+async fn open_log(dir: &DataDir, index: &SharedIndex, purpose: Purpose) -> Result<Stack, OpenError> {
+    let room = dir.log_room();
+    let ground = dir.ground(index, room, purpose);
+    Ok(Stack::open(dir.tree(room), ground, Recorded::default(), None, Some(Arc::new(LogKin))).await?)
+}
+
+/// How far the log is applied. A place in it counts only in the stack that gave it out.
+async fn applied(index: &SharedIndex, stack: &str) -> Result<Position, OpenError> {
+    let (index, stack) = (index.clone(), stack.to_owned());
+    blocking(move || {
+        let applied = index.applied()?;
+        let known = index.get(Family::State, keys::LOG_STACK)?;
+        let is_same = known.as_ref().is_none_or(|known| *known == stack.as_bytes());
+        if known.is_none() || !is_same {
+            let mut batch = index.batch();
+            batch.put(Family::State, keys::LOG_STACK, stack.as_bytes());
+            index.write(batch)?;
+        }
+        Ok(if is_same { applied } else { Position { cursor: None, ..applied } })
+    })
+    .await
+}
+
+/// Brings an index up to the end of log and packs. A rebuild starts from an empty one, and does not forgive a gap.
 async fn bring_up(
     dir: &DataDir,
     index: SharedIndex,
-    is_rebuild: bool,
+    log: Stack,
+    purpose: Purpose,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Stores, OpenError> {
-    let relied = if is_rebuild { Relied::Unknown } else { Relied::Index };
-    let (log, log_report) = open_leaf(dir.leaf(LOG_LEAF, &index)?, relied, Vec::new()).await?;
-    let (log, log_backend) = Counted::around("blobsfile", Arc::new(log));
-    let applied = index.applied()?;
-    let mut read_only = lost_before(&log_report, applied);
-    let mut reader = LogReader::new(log.clone(), applied);
+    let is_rebuild = purpose == Purpose::Rebuild;
+    let mut leaves = log.take_reports();
+    let log_report = OpenReport::of_all(leaves.iter().map(|(_, report)| report));
+    let applied = applied(&index, &dir.stack_name(dir.log_room())).await?;
+    // What one side of a mirror lost, it got back from another, or the next record is missing.
+    let has_copies = !log.mirrors().is_empty();
+    let mut read_only = if has_copies { None } else { lost_before(&log_report, applied) };
+    let mut reader = LogReader::new(log.store.clone(), applied, has_copies);
     let (mut replayed, mut last_time) = (0, 0);
-    let mut durable: Option<Cursor> = None;
-    let mut bad: Vec<Cursor> = Vec::new();
+    let mut recorded = Recorded::default();
     while read_only.is_none() {
         let logged = match reader.next().await {
             Ok(Some(logged)) => logged,
@@ -98,14 +129,7 @@ async fn bring_up(
                 break;
             }
         };
-        for one in logged.record.durable.iter().filter(|one| one.leaf == BLOBS_LEAF) {
-            durable = durable.max(Some(one.end));
-        }
-        for entry in &logged.record.entries {
-            if let Body::Bad(copies) = entry {
-                bad.extend(copies.iter().filter(|copy| copy.leaf == BLOBS_LEAF).map(|copy| copy.cursor));
-            }
-        }
+        recorded.note(&logged.record);
         (last_time, replayed) = (logged.record.time, replayed + 1);
         if replayed % 100 == 0 {
             progress(&format!("log: {replayed} records"));
@@ -115,12 +139,16 @@ async fn bring_up(
     }
     let position = reader.position();
     progress(&format!("log: {replayed} records, the last is number {}", position.sequence));
-    let relied = durable.map_or(Relied::Index, Relied::UpTo);
-    let (blobs, blobs_report) = open_leaf(dir.leaf(BLOBS_LEAF, &index)?, relied, bad).await?;
+    let ground = dir.ground(&index, Room::Blobs, purpose);
+    let settle = (purpose != Purpose::Heal).then_some(SETTLE);
+    let blobs = Stack::open(dir.tree(Room::Blobs), ground, recorded, settle, None).await?;
+    let blob_leaves = blobs.take_reports();
+    let blobs_report = OpenReport::of_all(blob_leaves.iter().map(|(_, report)| report));
     progress(&format!("packs: {} records added", blobs_report.records_added));
-    let found = Found { log: log_report, blobs: blobs_report, replayed, last: position.sequence, last_time };
-    let (blobs, blobs_backend) = Counted::around("blobsfile", Arc::new(blobs));
-    Ok(Stores { index, blobs, log, backends: vec![blobs_backend, log_backend], position, read_only, found })
+    leaves.extend(blob_leaves);
+    let last = position.sequence;
+    let found = Found { log: log_report, blobs: blobs_report, leaves, replayed, last, last_time };
+    Ok(Stores { index, blobs, log, position, read_only, found })
 }
 
 /// Why the log can't be continued, if it lost records that the index holds.
@@ -136,9 +164,9 @@ fn lost_before(report: &OpenReport, applied: Position) -> Option<String> {
 impl Engine {
     /// Opens a data directory; an empty one becomes a new repository.
     pub async fn open(dir: DataDir, clock: Arc<dyn Clock>) -> Result<(Self, Found), OpenError> {
-        let has_blobs = dir.holds("blobs")?;
+        let has_blobs = dir.holds(Room::Blobs)?;
         let has_index = dir.root.join("index/CURRENT").exists();
-        if (has_blobs || dir.holds("meta")?) && !has_index {
+        if (has_blobs || dir.holds(dir.log_room())?) && !has_index {
             return Err(OpenError::NoIndex { dir: dir.root });
         }
         let index = dir.open_index("index")?;
@@ -146,16 +174,19 @@ impl Engine {
         if !is_complete && has_blobs {
             return Err(OpenError::NoIndex { dir: dir.root });
         }
-        let mut stores = bring_up(&dir, index, false, &mut |_| ()).await?;
+        let log = open_log(&dir, &index, Purpose::Serve).await?;
         // An interrupted creation leaves at most the first record; more of a log without a complete index is a loss.
-        if !is_complete && stores.position.sequence > 1 {
+        if !is_complete && log.store.enumerate(None, 2).await?.len() > 1 {
+            log.stop().await;
             return Err(OpenError::NoIndex { dir: dir.root });
         }
+        let mut stores = bring_up(&dir, index, log, Purpose::Serve, &mut |_| ()).await?;
         if is_complete && stores.position.sequence == 0 {
             let source = LogError::Ends { last: 0, applied: 0 };
             return Err(OpenError::Log { last: 0, time: 0, source });
         }
         if stores.position.sequence == 0 {
+            check_all_answer(&stores.log).await?;
             failpoint::hit("create.index");
             stores.position = begin(&stores, clock.now()).await?;
         }
@@ -173,14 +204,14 @@ impl Engine {
         // An interrupted rebuild's; what is in place is complete.
         remove(&dir.root.join("index.new"))?;
         remove(&dir.root.join("index.old"))?;
-        let Stores { index, blobs, log, backends, position, read_only, found } = stores;
+        let Stores { index, blobs, log, position, read_only, found } = stores;
         let observed = Arc::new(Observed::new(clock.now(), random()?));
         let pending = Arc::new(Pending::default());
         let database = Arc::<Database>::default();
         let committer = Committer::start(
-            Log::new(log.clone(), position),
+            Log::new(log.store.clone(), position),
             index.clone(),
-            blobs.clone(),
+            blobs.store.clone(),
             pending.clone(),
             clock.clone(),
             database.cursors().clone(),
@@ -188,13 +219,13 @@ impl Engine {
         let inner = Inner {
             genesis,
             index,
-            blobs,
-            log,
+            blobs: blobs.store.clone(),
+            log: log.store.clone(),
             pending,
             sessions: Sessions::default(),
             committer,
             database,
-            backends,
+            stacks: [blobs, log],
             observed,
             cache: PlainCache::default(),
             is_flushing: false.into(),
@@ -218,6 +249,18 @@ async fn mark_complete(index: &SharedIndex) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Refuses to make a repository while a side of the log is away, which may hold one.
+async fn check_all_answer(log: &Stack) -> Result<(), OpenError> {
+    for mirror in log.mirrors() {
+        let away = mirror.status().await.sides.into_iter().filter(|side| side.standing == Standing::Away);
+        let away: Vec<String> = away.map(|side| format!("{} ({})", side.name, side.trouble)).collect();
+        if !away.is_empty() {
+            return Err(OpenError::MayExist { what: away.join("; ") });
+        }
+    }
+    Ok(())
+}
+
 /// Writes the first record of a new repository.
 async fn begin(stores: &Stores, now: i64) -> Result<Position, OpenError> {
     let genesis = Genesis {
@@ -226,7 +269,7 @@ async fn begin(stores: &Stores, now: i64) -> Result<Position, OpenError> {
         chunker: ChunkerParams::with_seed(u64::from_le_bytes(random()?)),
         link_secret: random()?,
     };
-    let mut log = Log::new(stores.log.clone(), Position::START);
+    let mut log = Log::new(stores.log.store.clone(), Position::START);
     let (logged, result) = log.append(vec![Body::Genesis(genesis)], &[], now).await;
     result.map_err(EngineError::from)?;
     failpoint::hit("create.genesis");
@@ -249,19 +292,25 @@ pub fn random<const N: usize>() -> Result<[u8; N], OpenError> {
 /// Makes the index anew from packs and log alone, and puts it in the old one's place when it is complete. Whoever is
 /// interrupted starts over.
 pub async fn rebuild(dir: DataDir, progress: &mut (dyn FnMut(&str) + Send)) -> Result<Found, OpenError> {
-    if !dir.holds("meta")? {
-        return Err(OpenError::NoLog { dir: dir.root });
-    }
     let (new, old, current) = (dir.root.join("index.new"), dir.root.join("index.old"), dir.root.join("index"));
     remove(&new)?;
-    let stores = bring_up(&dir, dir.open_index("index.new")?, true, progress).await?;
+    let index = dir.open_index("index.new")?;
+    let log = open_log(&dir, &index, Purpose::Rebuild).await?;
+    if log.store.enumerate(None, 1).await?.is_empty() {
+        log.stop().await;
+        drop((log, index));
+        remove(&new)?;
+        return Err(OpenError::NoLog { dir: dir.root });
+    }
+    let stores = bring_up(&dir, index, log, Purpose::Rebuild, progress).await?;
     if stores.position.sequence == 0 {
         return Err(OpenError::NoLog { dir: dir.root });
     }
     failpoint::hit("rebuild.read");
+    stores.stop().await;
     mark_complete(&stores.index).await?;
-    let Stores { index, blobs, log, backends, found, .. } = stores;
-    drop((blobs, log, backends, index));
+    let Stores { index, blobs, log, found, .. } = stores;
+    drop((blobs, log, index));
     remove(&old)?;
     failpoint::hit("rebuild.complete");
     replace(&new, &current, &old)
@@ -270,5 +319,29 @@ pub async fn rebuild(dir: DataDir, progress: &mut (dyn FnMut(&str) + Send)) -> R
     failpoint::hit("rebuild.placed");
     remove(&new)?;
     remove(&old)?;
+    Ok(found)
+}
+
+/// Brings all sides of all mirrors level, to the end, and says what it does; `is_thorough` reads everything before that.
+pub async fn heal(
+    dir: DataDir,
+    is_thorough: bool,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<Found, OpenError> {
+    if !dir.root.join("index/CURRENT").exists() {
+        return Err(OpenError::NoIndex { dir: dir.root });
+    }
+    let index = dir.open_index("index")?;
+    if index.get(Family::State, keys::COMPLETE)?.is_none() {
+        return Err(OpenError::NoIndex { dir: dir.root });
+    }
+    let log = open_log(&dir, &index, Purpose::Heal).await?;
+    let stores = bring_up(&dir, index, log, Purpose::Heal, progress).await?;
+    for mirror in stores.log.mirrors().into_iter().chain(stores.blobs.mirrors()) {
+        mirror.heal(is_thorough, progress).await?;
+    }
+    stores.stop().await;
+    let Stores { index, found, .. } = stores;
+    blocking(move || index.sync()).await?;
     Ok(found)
 }

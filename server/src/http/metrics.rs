@@ -13,7 +13,10 @@ use super::{
 use crate::{
     engine::{Engine, EngineError, newest::NewestBackups},
     observe::{Counter, Observed},
-    store::counted::{Backend, Traffic},
+    store::{
+        counted::{Backend, Traffic},
+        mirror::{MirrorStatus, SideStatus, Standing},
+    },
 };
 
 /// Snapshots whose last backup is told: each is a series of its own. How many there are beyond is told.
@@ -26,7 +29,8 @@ pub async fn page(State(engine): State<Engine>) -> Result<Response, Failed> {
     process(&mut out, &engine);
     latencies(&mut out, observed);
     errors(&mut out, observed);
-    traffic(&mut out, engine.backends());
+    traffic(&mut out, &engine.backends());
+    mirrors(&mut out, &engine).await;
     out.counter(
         "datadb_dedup_hits_total",
         "Blobs that were there already when a client asked or sent.",
@@ -96,6 +100,27 @@ fn traffic(out: &mut Exposition, backends: &[Backend]) {
     for (name, help, count) in counts {
         let values = backends.iter().map(|backend| count(&backend.traffic).get());
         out.counters(name, help, labels.iter().map(|labels| &labels[..]).zip(values));
+    }
+}
+
+/// The sides of mirrors, by what each prints itself as.
+async fn mirrors(out: &mut Exposition, engine: &Engine) {
+    let mut sides = Vec::new();
+    for mirror in engine.mirrors() {
+        let MirrorStatus { name, sides: found } = mirror.status().await;
+        sides.extend(found.into_iter().map(|side| (name.clone(), side)));
+    }
+    let labels: Vec<[(&str, &str); 2]> =
+        sides.iter().map(|(mirror, side)| [("mirror", &**mirror), ("side", &*side.name)]).collect();
+    let labels = || labels.iter().map(|labels| &labels[..]);
+    let levels = sides.iter().map(|(_, side)| i64::from(side.standing == Standing::Level));
+    out.gauges("datadb_mirror_side_level", "1 where a side has all that counts, else 0.", labels().zip(levels));
+    let counts: [(&str, &str, fn(&SideStatus) -> u64); 2] = [
+        ("datadb_mirror_healed_blobs_total", "Lost or damaged copies put there again.", |side| side.healed_blobs),
+        ("datadb_mirror_copied_blobs_total", "Blobs copied to a side that was behind.", |side| side.copied_blobs),
+    ];
+    for (name, help, count) in counts {
+        out.counters(name, help, labels().zip(sides.iter().map(|(_, side)| count(side))));
     }
 }
 

@@ -21,6 +21,7 @@ pub async fn page(State(engine): State<Engine>) -> Result<Response, Failed> {
     vars.insert("server-active-monitor-client".into(), observed.monitor.readers().into());
     vars.insert("server-command-stats".into(), calls.into());
     backends(&engine, &mut vars).await?;
+    mirrors(&engine, &mut vars).await;
     let text = serde_json::to_string_pretty(&vars).expect("maps with texts as keys are JSON");
     Ok(answer("application/json; charset=utf-8", text + "\n"))
 }
@@ -42,6 +43,27 @@ async fn backends(engine: &Engine, vars: &mut Map<String, Value>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// For each mirror, how its sides are; nothing where there is none.
+async fn mirrors(engine: &Engine, vars: &mut Map<String, Value>) {
+    for mirror in engine.mirrors() {
+        let status = mirror.status().await;
+        let sides = status.sides.into_iter().map(|side| {
+            json!({
+                "side": side.name,
+                "state": side.standing.name(),
+                "trouble": side.trouble,
+                "behind-blobs": side.behind_blobs,
+                "behind-bytes": side.behind_bytes,
+                "healed-blobs": side.healed_blobs,
+                "copied-blobs": side.copied_blobs,
+                "copied-bytes": side.copied_bytes,
+            })
+        });
+        let by_name = vars.entry("mirror").or_insert_with(|| json!({}));
+        by_name[&status.name] = sides.collect();
+    }
 }
 
 /// What Linux and the index know of this process's memory, in bytes.

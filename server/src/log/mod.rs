@@ -4,20 +4,20 @@
 //! digest of the one before it, so that a lost, a foreign or a swapped record is found.
 
 pub mod effect;
+pub mod kin;
+pub mod reader;
 pub mod record;
 
 use bytes::Bytes;
-use datadb::{BlobRef, Digest, bundle::BundleBuilder, codec::DecodeError, limits};
+use datadb::{BlobRef, Bundle, Digest, bundle::BundleBuilder, codec::DecodeError, limits};
 use thiserror::Error;
 
+pub use self::reader::LogReader;
 use self::record::{Body, Record};
-use crate::store::{Cursor, Durable, Item, Outcome, SharedStore, StoreError, blocking};
+use crate::store::{Cursor, Durable, Outcome, SharedStore, StoreError, blocking};
 
 /// zstd level of log records; a part compresses in milliseconds.
 const LEVEL: i32 = 3;
-
-/// Records read at once.
-const PAGE: usize = 256;
 
 /// What can be wrong with the log.
 #[derive(Debug, Error)]
@@ -57,6 +57,12 @@ pub enum LogError {
         /// Sequence number of the record that doesn't fit.
         sequence: u64,
     },
+    /// Two histories meet: there are two records of one number.
+    #[error("log: there are two different records number {sequence}; they are not merged")]
+    Twins {
+        /// Their sequence number.
+        sequence: u64,
+    },
     /// The log is older than what was derived from it.
     #[error("log: it ends at record {last}, but the index holds {applied}: records were lost")]
     Ends {
@@ -84,10 +90,22 @@ impl Position {
 }
 
 /// Appends to the log. There is one in a process, and the store's lock keeps other processes out.
+///
+/// A record of which nobody knows whether it is durable is *in doubt*: it is kept, and before anything else is appended the
+/// very same record is put again. So there are never two records of one number.
 #[derive(Debug)]
 pub struct Log {
     store: SharedStore,
     position: Position,
+    doubt: Option<Doubt>,
+}
+
+/// A record that may be in the log.
+#[derive(Debug)]
+struct Doubt {
+    record: Record,
+    blob: BlobRef,
+    bundle: Bundle,
 }
 
 /// A record that is in the log.
@@ -102,7 +120,29 @@ pub struct Logged {
 impl Log {
     /// Goes on after a position.
     pub fn new(store: SharedStore, position: Position) -> Self {
-        Self { store, position }
+        Self { store, position, doubt: None }
+    }
+
+    /// Makes sure that a record in doubt is in the log, and gives it. To be called before `append` after an error.
+    pub async fn settle(&mut self) -> Result<Option<Logged>, LogError> {
+        let Some(Doubt { record, blob, bundle }) = self.doubt.take() else { return Ok(None) };
+        let number = record.sequence;
+        let put = self.store.put(bundle.clone(), Bytes::new()).await;
+        let result = match put {
+            Ok(put) if put.outcomes == [Outcome::Conflict] => return Err(LogError::Fork { sequence: number }),
+            Ok(put) => self.store.flush().await.map(|_| put.cursor),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(cursor) => {
+                self.position = Position { sequence: number, digest: blob.digest, cursor };
+                Ok(Some(Logged { record, position: self.position }))
+            }
+            Err(error) => {
+                self.doubt = Some(Doubt { record, blob, bundle });
+                Err(error.into())
+            }
+        }
     }
 
     /// The last record.
@@ -133,6 +173,9 @@ impl Log {
     }
 
     async fn append_one(&mut self, entries: Vec<Body>, durable: &[Durable], time: i64) -> Result<Logged, LogError> {
+        if let Some(Doubt { record, .. }) = &self.doubt {
+            return Err(LogError::Fork { sequence: record.sequence });
+        }
         let Position { sequence, digest, .. } = self.position;
         let record = Record { sequence: sequence + 1, previous: digest, time, durable: durable.to_vec(), entries };
         let (record, blob, bundle) = blocking(move || {
@@ -143,11 +186,23 @@ impl Log {
             (record, blob, bundle.seal(LEVEL))
         })
         .await;
-        let put = self.store.put(bundle, Bytes::new()).await?;
-        if put.outcomes != [Outcome::New] {
-            return Err(LogError::Fork { sequence: record.sequence });
+        let put = match self.store.put(bundle.clone(), Bytes::new()).await {
+            Ok(put) if put.outcomes == [Outcome::New] => put,
+            Ok(_) => return Err(LogError::Fork { sequence: record.sequence }),
+            Err(error) => {
+                if matches!(error, StoreError::InDoubt { .. }) {
+                    self.doubt = Some(Doubt { record, blob, bundle });
+                }
+                return Err(error.into());
+            }
+        };
+        if let Err(error) = self.store.flush().await {
+            // What is not durable the store has dropped; anything else leaves the record there, durable or about to be.
+            if !matches!(error, StoreError::NotDurable { .. }) {
+                self.doubt = Some(Doubt { record, blob, bundle });
+            }
+            return Err(error.into());
         }
-        self.store.flush().await?;
         self.position = Position { sequence: record.sequence, digest: blob.digest, cursor: put.cursor };
         Ok(Logged { record, position: self.position })
     }
@@ -171,68 +226,4 @@ fn records(entries: Vec<Body>) -> Vec<Vec<Body>> {
         }
     }
     records
-}
-
-/// Reads the log from a position on, and checks that each record continues the one before it.
-#[derive(Debug)]
-pub struct LogReader {
-    store: SharedStore,
-    position: Position,
-    page: std::vec::IntoIter<Item>,
-    is_at_end: bool,
-}
-
-impl LogReader {
-    /// Starts behind a position.
-    pub fn new(store: SharedStore, position: Position) -> Self {
-        Self { store, position, page: Vec::new().into_iter(), is_at_end: false }
-    }
-
-    /// The last record read.
-    pub const fn position(&self) -> Position {
-        self.position
-    }
-
-    /// The next record; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<Logged>, LogError> {
-        let item = match self.page.next() {
-            Some(item) => item,
-            None if self.is_at_end => return Ok(None),
-            None => {
-                let items = self.store.enumerate(self.position.cursor, PAGE).await?;
-                self.is_at_end = items.len() < PAGE;
-                self.page = items.into_iter();
-                match self.page.next() {
-                    Some(item) => item,
-                    None => return Ok(None),
-                }
-            }
-        };
-        let after = self.position.sequence;
-        let (cursor, refs) = match item {
-            Item::Record { cursor, refs, .. } => (cursor, refs),
-            Item::Damage(damage) => {
-                return Err(LogError::Damage { after, cursor: damage.cursor, bytes: damage.bytes });
-            }
-        };
-        let damaged = |source| LogError::Record { after, source };
-        let blob = refs.first().ok_or_else(|| damaged(DecodeError::Short { field: "record" }))?;
-        let record = self.read(blob).await?.map_err(damaged)?;
-        if record.sequence != after + 1 {
-            return Err(LogError::Gap { expected: after + 1, found: record.sequence });
-        }
-        if record.previous != self.position.digest {
-            return Err(LogError::Fork { sequence: record.sequence });
-        }
-        self.position = Position { sequence: record.sequence, digest: blob.digest, cursor: Some(cursor) };
-        Ok(Some(Logged { record, position: self.position }))
-    }
-
-    async fn read(&self, blob: &BlobRef) -> Result<Result<Record, DecodeError>, LogError> {
-        let missing = DecodeError::Short { field: "record" };
-        let Some(stored) = self.store.get(&blob.id).await? else { return Ok(Err(missing)) };
-        let Ok(plain) = stored.bundle.verify() else { return Ok(Err(missing)) };
-        let bytes = plain.iter().find(|(inside, _)| inside.id == blob.id).map(|(_, bytes)| bytes);
-        Ok(bytes.ok_or(missing).and_then(|bytes| Record::decode(&bytes)))
-    }
 }

@@ -29,7 +29,7 @@ const KIND_BAD: u8 = 4;
 const KIND_COMMANDS: u8 = 7;
 
 /// The longest name of a leaf within its stack.
-const LEAF_BYTES_MAX: usize = 255;
+pub const LEAF_BYTES_MAX: usize = 255;
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]

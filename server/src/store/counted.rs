@@ -52,9 +52,10 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Puts the counting around a backend of this type. What comes back with it is for those who look.
-    pub fn around(kind: &'static str, inner: SharedStore) -> (SharedStore, Backend) {
-        let traffic = Arc::<Traffic>::default();
+    /// Puts the counting around a backend of this type, which goes on with the `traffic` it had when it was open before.
+    /// What comes back with it is for those who look.
+    pub fn around(kind: &'static str, inner: SharedStore, traffic: Option<Arc<Traffic>>) -> (SharedStore, Backend) {
+        let traffic = traffic.unwrap_or_default();
         let backend = Backend { kind, name: inner.to_string(), traffic: traffic.clone(), store: inner.clone() };
         (Arc::new(Self { inner, traffic }), backend)
     }

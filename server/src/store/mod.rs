@@ -3,7 +3,8 @@
 //! # What every store promises (the conformance suite has a test for each)
 //! 1. **Atomic.** A bundle that was put is there whole or not at all, whatever happens meanwhile.
 //! 2. **Durable after `flush`.** What was put before `flush` was called survives a power cut once it has returned `Ok`.
-//!    After an `Err` nothing that was put since the last good `flush` is trusted: it counts as missing again.
+//!    After an `Err` nothing that was put since the last good `flush` is trusted: it counts as missing again. But after
+//!    `InDoubt` it may or may not be durable: the store keeps it, and the next `flush` tries the very same write again.
 //! 3. **Same id, same bytes.** The first bytes put under an id stay; others are answered `Conflict` and not stored.
 //! 4. **Verified reads.** `get` returns bytes that are what was put, or an error that names the blob; never other bytes.
 //! 5. **Absence is a value.** A blob that is not there is `None` or `Missing`. "A side is down, so I can't know" is
@@ -21,9 +22,12 @@ pub mod counted;
 pub mod cut;
 pub mod disk;
 pub mod faulty;
+pub mod marked;
 pub mod memory;
+pub mod mirror;
 pub mod place;
 pub mod remote;
+pub mod stack;
 
 use std::{fmt, io, sync::Arc};
 
@@ -185,6 +189,30 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// Written data may or may not be durable. The store keeps it: the next flush tries the very same write again.
+    #[error("{place}: it is not known whether what was written is durable, the same is tried again: {what}")]
+    InDoubt {
+        /// Where.
+        place: String,
+        /// What happened.
+        what: String,
+    },
+    /// A store can't be reached now, or too few of several can; nothing was written.
+    #[error("{place} can't be used now: {what}")]
+    Away {
+        /// Which store.
+        place: String,
+        /// Why, and the way out.
+        what: String,
+    },
+    /// What was opened is not there any more, as when a disk was taken away; it must be opened again.
+    #[error("{place} is gone: {what}")]
+    Gone {
+        /// Which store.
+        place: String,
+        /// What was found instead.
+        what: String,
+    },
     /// The data on disk contradicts itself or the index.
     #[error("{place}: {what}")]
     Inconsistent {
@@ -236,6 +264,7 @@ impl StoreError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Damaged { .. } => Kind::Damaged,
+            Self::InDoubt { .. } | Self::Away { .. } | Self::Gone { .. } => Kind::Unavailable,
             Self::Full { .. } => Kind::Full,
             Self::NotDurable { .. } | Self::Io { .. } | Self::Inconsistent { .. } => Kind::Internal,
             Self::Newer { .. } => Kind::Unsupported,

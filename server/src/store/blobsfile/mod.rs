@@ -97,6 +97,20 @@ pub struct OpenReport {
     pub records_added: u64,
 }
 
+impl OpenReport {
+    /// What several leaves found, together.
+    pub fn of_all<'a>(reports: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for report in reports {
+            all.damage.extend(report.damage.iter().cloned());
+            all.torn_bytes += report.torn_bytes;
+            all.lost_blobs += report.lost_blobs;
+            all.records_added += report.records_added;
+        }
+        all
+    }
+}
+
 impl LeafConfig {
     fn index(&self) -> &Index {
         self.space.index()

@@ -1,0 +1,262 @@
+//! A tree of backends: leaves, and wrappers around them.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, fields::Fields};
+
+/// Wrappers around each other; more is a mistake.
+const DEPTH_MAX: usize = 8;
+
+/// Sides of one mirror: cursors have four bits for the side.
+pub const SIDES_MAX: usize = 15;
+
+/// Keys of one encryption: rotations that still have data.
+const KEYS_MAX: usize = 32;
+
+/// Names under which people would write a secret itself.
+const SECRETS: [&str; 6] = ["key", "keys", "access_key", "secret_key", "access_key_id", "secret_access_key"];
+
+/// Where bundles are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// Packs in a directory; a relative path is below the data directory.
+    BlobsFile {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Packs as objects.
+    S3(Box<S3Tree>),
+    /// Everything sealed before it reaches the inner tree.
+    Encrypt {
+        /// Where the keys come from; new writes use the first.
+        keys: Vec<KeySource>,
+        /// What keeps the sealed bundles.
+        inner: Box<Tree>,
+    },
+    /// The same on several sides.
+    Mirror {
+        /// When a write counts.
+        ack: Ack,
+        /// In the order in which they are read.
+        sides: Vec<Side>,
+    },
+}
+
+/// A side of a mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// What keeps it.
+    pub tree: Tree,
+    /// Whether it is never read.
+    pub is_write_only: bool,
+}
+
+/// When a write to a mirror counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// When all sides have it.
+    All,
+    /// When so many sides that may be read have it.
+    Sides(usize),
+    /// When all sides on this machine's own disks have it.
+    Local,
+}
+
+/// Where a key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file; a relative path is below the data directory.
+    File(PathBuf),
+    /// A variable of the environment that holds what a key file holds.
+    Environment(String),
+    /// A credential that systemd hands to the service.
+    Credential(String),
+}
+
+/// A bucket and how it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct S3Tree {
+    /// The bucket.
+    pub bucket: String,
+    /// What every key begins with; empty, or with a slash at its end.
+    pub prefix: String,
+    /// The region; else the environment or the profile says it.
+    pub region: Option<String>,
+    /// A store other than AWS.
+    pub endpoint: Option<String>,
+    /// The bucket's name in the path instead of in the host's name.
+    pub is_path_style: bool,
+    /// The class of large packs.
+    pub storage_class: Option<String>,
+    /// Server-side encryption: `AES256`, or `aws:kms` with the key's name behind a colon.
+    pub server_side_encryption: Option<String>,
+    /// How long objects are locked.
+    pub object_lock: Option<ObjectLock>,
+    /// Files that hold the access key's id and its secret, instead of the usual chain.
+    pub access_key_files: Option<(PathBuf, PathBuf)>,
+}
+
+/// A lock on every object that is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectLock {
+    /// `GOVERNANCE` or `COMPLIANCE`.
+    pub mode: String,
+    /// For so many days.
+    pub days: u32,
+}
+
+impl Tree {
+    /// All leaves, as they are told apart.
+    pub fn places(&self) -> Vec<String> {
+        match self {
+            Self::BlobsFile { path } => vec![format!("blobsfile:{}", path.display())],
+            Self::S3(s3) => vec![format!("s3://{}/{}", s3.bucket, s3.prefix)],
+            Self::Encrypt { inner, .. } => inner.places(),
+            Self::Mirror { sides, .. } => sides.iter().flat_map(|side| side.tree.places()).collect(),
+        }
+    }
+
+    /// Whether all of it lies on this machine's own disks.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::BlobsFile { .. } => true,
+            Self::S3(_) => false,
+            Self::Encrypt { inner, .. } => inner.is_local(),
+            Self::Mirror { sides, .. } => sides.iter().all(|side| side.tree.is_local()),
+        }
+    }
+
+    /// In how many places a thing is once a write counts.
+    pub fn copies(&self) -> usize {
+        match self {
+            Self::BlobsFile { .. } | Self::S3(_) => 1,
+            Self::Encrypt { inner, .. } => inner.copies(),
+            Self::Mirror { ack, sides } => {
+                let copies = |side: &Side| side.tree.copies();
+                match ack {
+                    Ack::All => sides.iter().map(copies).sum(),
+                    Ack::Local => sides.iter().filter(|side| side.tree.is_local()).map(copies).sum(),
+                    Ack::Sides(number) => {
+                        let mut each: Vec<usize> = sides.iter().map(copies).collect();
+                        each.sort_unstable();
+                        each.into_iter().take(*number).sum()
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reads the tree that a table describes.
+pub(super) fn read_tree(mut fields: Fields<'_, '_>, depth: usize) -> Result<Tree, ConfigError> {
+    let tree = read_kind(&mut fields, depth)?;
+    fields.end()?;
+    Ok(tree)
+}
+
+fn read_kind(fields: &mut Fields<'_, '_>, depth: usize) -> Result<Tree, ConfigError> {
+    if depth > DEPTH_MAX {
+        return Err(fields.refuse("", format!("more than {DEPTH_MAX} backends within each other")));
+    }
+    for secret in SECRETS {
+        if fields.text(secret).map_or(true, |found| found.is_some()) {
+            let what = "secrets don't belong into this file: name a file that only the server can read instead";
+            return Err(fields.refuse(secret, what));
+        }
+    }
+    let known = "one of \"blobsfile\", \"s3\", \"encrypt\", \"mirror\"";
+    match fields.text("type")?.as_deref() {
+        Some("blobsfile") => Ok(Tree::BlobsFile { path: fields.need_text("path")?.into() }),
+        Some("s3") => Ok(Tree::S3(Box::new(read_s3(fields)?))),
+        Some("encrypt") => {
+            let keys = read_keys(fields)?;
+            Ok(Tree::Encrypt { keys, inner: Box::new(read_tree(fields.need_table("inner")?, depth + 1)?) })
+        }
+        Some("mirror") => read_mirror(fields, depth),
+        Some(other) => Err(fields.refuse("type", format!("{other:?} is no type of backend: write {known}"))),
+        None => Err(fields.refuse("type", format!("is missing: write {known}"))),
+    }
+}
+
+fn read_keys(fields: &mut Fields<'_, '_>) -> Result<Vec<KeySource>, ConfigError> {
+    let files = fields.texts("key_file")?.into_iter().map(|file| KeySource::File(file.into()));
+    let variables = fields.texts("key_env")?.into_iter().map(KeySource::Environment);
+    let credentials = fields.texts("key_credential")?.into_iter().map(KeySource::Credential);
+    let keys: Vec<KeySource> = files.chain(variables).chain(credentials).collect();
+    match keys.len() {
+        0 => Err(fields.refuse("key_file", "is missing: make one with `datadb-server keygen PATH` and name it here")),
+        1..=KEYS_MAX => Ok(keys),
+        _ => Err(fields.refuse("key_file", format!("more than {KEYS_MAX} keys"))),
+    }
+}
+
+fn read_s3(fields: &mut Fields<'_, '_>) -> Result<S3Tree, ConfigError> {
+    let bucket = fields.need_text("bucket")?;
+    let mut prefix = fields.text("prefix")?.unwrap_or_default();
+    if prefix.starts_with('/') {
+        return Err(fields.refuse("prefix", "must not begin with a slash"));
+    }
+    if !prefix.is_empty() && !prefix.ends_with('/') {
+        prefix.push('/');
+    }
+    let files = (fields.text("access_key_file")?, fields.text("secret_key_file")?);
+    let access_key_files = match files {
+        (Some(id), Some(secret)) => Some((id.into(), secret.into())),
+        (None, None) => None,
+        _ => return Err(fields.refuse("access_key_file", "needs secret_key_file beside it, and the other way round")),
+    };
+    Ok(S3Tree {
+        bucket,
+        prefix,
+        region: fields.text("region")?,
+        endpoint: fields.text("endpoint")?,
+        is_path_style: fields.flag("path_style")?,
+        storage_class: fields.text("storage_class")?,
+        server_side_encryption: fields.text("server_side_encryption")?,
+        object_lock: fields.table("object_lock")?.map(read_lock).transpose()?,
+        access_key_files,
+    })
+}
+
+fn read_lock(mut fields: Fields<'_, '_>) -> Result<ObjectLock, ConfigError> {
+    let mode = fields.need_text("mode")?;
+    if !["GOVERNANCE", "COMPLIANCE"].contains(&&*mode) {
+        return Err(fields.refuse("mode", "must be \"GOVERNANCE\" or \"COMPLIANCE\""));
+    }
+    let days = fields.number_or_text("days")?.and_then(|(_, days)| u32::try_from(days.ok()?).ok());
+    let days = days.filter(|days| (1..=36_500).contains(days));
+    let days = days.ok_or_else(|| fields.refuse("days", "must be a number from 1 to 36500"))?;
+    fields.end()?;
+    Ok(ObjectLock { mode, days })
+}
+
+fn read_mirror(fields: &mut Fields<'_, '_>, depth: usize) -> Result<Tree, ConfigError> {
+    let ack = fields.number_or_text("ack")?;
+    let sides = fields.tables("sides")?.into_iter().map(|mut side| {
+        let is_write_only = side.flag("write_only")?;
+        Ok(Side { tree: read_tree(side, depth + 1)?, is_write_only })
+    });
+    let sides: Vec<Side> = sides.collect::<Result<_, ConfigError>>()?;
+    if !(2..=SIDES_MAX).contains(&sides.len()) {
+        return Err(fields.refuse("sides", format!("a mirror has 2 to {SIDES_MAX} sides, this one {}", sides.len())));
+    }
+    let readable: Vec<&Side> = sides.iter().filter(|side| !side.is_write_only).collect();
+    if readable.is_empty() {
+        return Err(fields.refuse("sides", "one side at least must not be write_only"));
+    }
+    let line = ack.as_ref().map_or(fields.line(), |(line, _)| *line);
+    let ack = match ack.map(|(_, ack)| ack) {
+        None => Ack::All,
+        Some(Err(text)) if text == "all" => Ack::All,
+        Some(Err(text)) if text == "local" && readable.iter().any(|side| side.tree.is_local()) => Ack::Local,
+        Some(Err(text)) if text == "local" => {
+            return Err(fields.refuse_line(line, "ack", "\"local\" needs a side of type \"blobsfile\""));
+        }
+        Some(Ok(number)) if (1..=readable.len() as u64).contains(&number) => Ack::Sides(number as usize),
+        Some(_) => {
+            let what = format!("must be \"all\", \"local\", or a number from 1 to {}", readable.len());
+            return Err(fields.refuse_line(line, "ack", what));
+        }
+    };
+    Ok(Tree::Mirror { ack, sides })
+}

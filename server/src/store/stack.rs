@@ -1,0 +1,368 @@
+//! The stack: one fold over the config's tree builds the stores, bottom up.
+//!
+//! Each leaf is counted, each store that keeps entries in the index has a part of its own there, by a name that stays the
+//! same: what it prints itself as, with paths as they are configured. The data directory's own `blobs` and `meta` keep the
+//! names they have without a config, `blobs` and `log`, so that an existing repository can become a side of a mirror.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    Cursor, SharedStore, StoreError,
+    blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied},
+    blocking,
+    counted::{Backend, Counted},
+    disk::Disk,
+    marked::{self, Marked, Missing, Seen},
+    mirror::{Kin, Mirror, MirrorConfig, Opened, Opener, SideConfig},
+};
+use crate::{
+    config::{self, Tree},
+    db::{SharedIndex, space::Space},
+    log::record::{Body, LEAF_BYTES_MAX, Record},
+};
+
+/// Where a stack stands.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// The data directory.
+    pub root: PathBuf,
+    /// The file layer.
+    pub disk: Arc<dyn Disk>,
+    /// A pack is sealed when it has reached this length.
+    pub pack_bytes: u64,
+    /// The index.
+    pub index: SharedIndex,
+    /// What the stack keeps.
+    pub room: Room,
+    /// Why it is opened.
+    pub purpose: Purpose,
+}
+
+/// What a stack keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Blobs.
+    Blobs,
+    /// The log, below the blobs' places or in places of its own.
+    Log {
+        /// Whether the config has a tree for it.
+        has_own_tree: bool,
+    },
+}
+
+/// Why a stack is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve.
+    Serve,
+    /// To fill an empty index.
+    Rebuild,
+    /// To make all sides whole, missing directories included.
+    Heal,
+}
+
+/// What the log says of the leaves.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// How far each leaf is durable.
+    pub durable: HashMap<String, Cursor>,
+    /// Records that failed verification.
+    pub bad: HashMap<String, Vec<Cursor>>,
+}
+
+impl Recorded {
+    /// Takes note of what a record says.
+    pub fn note(&mut self, record: &Record) {
+        for one in &record.durable {
+            let end = self.durable.entry(one.leaf.clone()).or_insert(one.end);
+            *end = (*end).max(one.end);
+        }
+        for entry in &record.entries {
+            let Body::Bad(copies) = entry else { continue };
+            for copy in copies {
+                self.bad.entry(copy.leaf.clone()).or_default().push(copy.cursor);
+            }
+        }
+    }
+}
+
+/// A leaf's name and what opening it found.
+pub type LeafReport = (String, OpenReport);
+
+/// A stack that is open.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// Its top.
+    pub store: SharedStore,
+    parts: Arc<Parts>,
+}
+
+/// What can be looked at in a stack. A leaf that is opened again takes its old place.
+#[derive(Debug, Default)]
+struct Parts {
+    backends: Mutex<Vec<Backend>>,
+    mirrors: Mutex<Vec<Mirror>>,
+    reports: Mutex<Vec<LeafReport>>,
+}
+
+/// What a tree became.
+struct Built {
+    store: SharedStore,
+    is_hurt: bool,
+}
+
+type Building = Pin<Box<dyn Future<Output = Result<Built, StoreError>> + Send>>;
+
+/// What every step of the fold needs.
+struct Builder {
+    ground: Ground,
+    recorded: Recorded,
+    settle: Option<Duration>,
+    kin: Option<Arc<dyn Kin>>,
+    parts: Arc<Parts>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stack {
+    /// Opens the stores of a tree. `settle` says for how long mirrors are brought level first (`None`: to the end), `kin`
+    /// which records must not meet in one.
+    pub async fn open(
+        tree: &Tree,
+        ground: Ground,
+        recorded: Recorded,
+        settle: Option<Duration>,
+        kin: Option<Arc<dyn Kin>>,
+    ) -> Result<Self, StoreError> {
+        let parts = Arc::<Parts>::default();
+        let builder = Arc::new(Builder { ground, recorded, settle, kin, parts: parts.clone() });
+        match build(builder, tree.clone(), false).await {
+            Ok(built) => Ok(Self { store: built.store, parts }),
+            Err(error) => {
+                stop(&parts).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The leaves, each by itself.
+    pub fn backends(&self) -> Vec<Backend> {
+        lock(&self.parts.backends).clone()
+    }
+
+    /// The mirrors, inner ones first.
+    pub fn mirrors(&self) -> Vec<Mirror> {
+        lock(&self.parts.mirrors).clone()
+    }
+
+    /// What opening the leaves found.
+    pub fn take_reports(&self) -> Vec<LeafReport> {
+        std::mem::take(&mut *lock(&self.parts.reports))
+    }
+
+    /// Ends what goes on in the background, makes durable what it did, and lets go of the parts.
+    pub async fn stop(&self) {
+        stop(&self.parts).await;
+    }
+}
+
+async fn stop(parts: &Parts) {
+    let mirrors = std::mem::take(&mut *lock(&parts.mirrors));
+    // Outer mirrors write to inner ones.
+    for mirror in mirrors.iter().rev() {
+        mirror.stop().await;
+    }
+    // Mirrors know how to open leaves again, and so hold the parts that hold them.
+    lock(&parts.backends).clear();
+}
+
+/// The directories of packs on this machine that a tree needs.
+pub fn local_dirs(tree: &Tree, root: &Path, room: Room) -> Vec<PathBuf> {
+    match tree {
+        Tree::BlobsFile { path } => vec![packs_dir(root, path, room)],
+        Tree::S3(_) => Vec::new(),
+        Tree::Encrypt { inner, .. } => local_dirs(inner, root, room),
+        Tree::Mirror { sides, .. } => sides.iter().flat_map(|side| local_dirs(&side.tree, root, room)).collect(),
+    }
+}
+
+/// Whether it is the data directory's own directory of this name.
+fn is_own(path: &Path, name: &str) -> bool {
+    path.components().eq(Path::new(name).components())
+}
+
+fn packs_dir(root: &Path, path: &Path, room: Room) -> PathBuf {
+    match room {
+        Room::Log { has_own_tree: false } if is_own(path, "blobs") => root.join("meta"),
+        Room::Log { has_own_tree: false } => root.join(path).join("meta"),
+        Room::Blobs | Room::Log { .. } => root.join(path),
+    }
+}
+
+/// What stands behind the places of the blobs where the log lives below them.
+const fn below(room: Room) -> &'static str {
+    match room {
+        Room::Log { has_own_tree: false } => "meta/",
+        Room::Blobs | Room::Log { .. } => "",
+    }
+}
+
+/// The name of a store within its stack.
+pub fn name_of(tree: &Tree, room: Room) -> String {
+    match tree {
+        Tree::BlobsFile { path } => match room {
+            Room::Blobs if is_own(path, "blobs") => "blobs".into(),
+            Room::Log { has_own_tree: false } if is_own(path, "blobs") => "log".into(),
+            Room::Log { has_own_tree: true } if is_own(path, "meta") => "log".into(),
+            Room::Log { has_own_tree: false } => format!("blobsfile:{}/meta/", path.display()),
+            Room::Blobs | Room::Log { .. } => format!("blobsfile:{}", path.display()),
+        },
+        Tree::S3(s3) => format!("s3://{}/{}{}", s3.bucket, s3.prefix, below(room)),
+        Tree::Encrypt { inner, .. } => format!("encrypt({})", name_of(inner, room)),
+        Tree::Mirror { sides, .. } => {
+            let names: Vec<String> = sides.iter().map(|side| name_of(&side.tree, room)).collect();
+            format!("mirror({})", names.join(", "))
+        }
+    }
+}
+
+/// What a stack prints itself as, without opening it.
+pub fn prints_as(tree: &Tree, root: &Path, room: Room) -> String {
+    match tree {
+        Tree::BlobsFile { path } => format!("blobsfile:{}", packs_dir(root, path, room).display()),
+        Tree::S3(_) => name_of(tree, room),
+        Tree::Encrypt { inner, .. } => format!("encrypt({})", prints_as(inner, root, room)),
+        Tree::Mirror { sides, .. } => {
+            let sides: Vec<String> = sides.iter().map(|side| prints_as(&side.tree, root, room)).collect();
+            format!("mirror({})", sides.join(", "))
+        }
+    }
+}
+
+/// The fold. A side of a mirror is looked at before it is opened.
+fn build(builder: Arc<Builder>, tree: Tree, is_side: bool) -> Building {
+    Box::pin(async move {
+        match tree {
+            Tree::BlobsFile { path } => builder.blobsfile(path, is_side).await,
+            Tree::S3(s3) => builder.s3(*s3).await,
+            Tree::Encrypt { keys, inner } => builder.clone().encrypt(keys, *inner, is_side).await,
+            Tree::Mirror { ack, sides } => builder.mirror(ack, sides).await,
+        }
+    })
+}
+
+impl Builder {
+    /// Counts a leaf, and keeps what is told of it.
+    fn leaf(&self, kind: &'static str, name: String, store: SharedStore, report: OpenReport) -> SharedStore {
+        let mut backends = lock(&self.parts.backends);
+        let known = backends.iter_mut().find(|backend| backend.name == store.to_string());
+        let (counted, backend) = Counted::around(kind, store, known.as_ref().map(|known| known.traffic.clone()));
+        match known {
+            Some(known) => *known = backend,
+            None => backends.push(backend),
+        }
+        lock(&self.parts.reports).push((name, report));
+        counted
+    }
+
+    fn relied(&self, name: &str) -> Relied {
+        match (self.ground.room, self.ground.purpose) {
+            (Room::Log { .. }, Purpose::Rebuild) => Relied::Unknown,
+            _ => self.recorded.durable.get(name).map_or(Relied::Index, |end| Relied::UpTo(*end)),
+        }
+    }
+
+    fn checked_name(&self, tree: &Tree) -> Result<String, StoreError> {
+        let name = name_of(tree, self.ground.room);
+        if name.len() <= LEAF_BYTES_MAX {
+            return Ok(name);
+        }
+        let what =
+            format!("its name has more than {LEAF_BYTES_MAX} bytes, which the log can't hold: use a shorter path");
+        Err(StoreError::Inconsistent { place: name, what })
+    }
+
+    async fn blobsfile(&self, path: PathBuf, is_side: bool) -> Result<Built, StoreError> {
+        let Ground { root, disk, pack_bytes, index, room, purpose } = self.ground.clone();
+        let name = self.checked_name(&Tree::BlobsFile { path: path.clone() })?;
+        let (relied, bad) = (self.relied(&name), self.recorded.bad.get(&name).cloned().unwrap_or_default());
+        let (base, dir) = (root.join(&path), packs_dir(&root, &path, room));
+        let missing = match purpose {
+            _ if path.is_relative() => Missing::MadeAgain,
+            Purpose::Heal => Missing::MadeAgain,
+            Purpose::Serve => Missing::MadeIfNew,
+            Purpose::Rebuild => Missing::Away,
+        };
+        let leaf_name = name.clone();
+        let (store, seen, report) = blocking(move || {
+            let mark = format!("blobsfile:{}", path.display());
+            let seen = if is_side { marked::look(&index, &mark, &base, missing)? } else { Seen::Same };
+            let space = Space::of(&index, &leaf_name)?;
+            let config = LeafConfig { name: leaf_name, dir: dir.clone(), disk, space, pack_bytes };
+            let (leaf, report) = BlobsFile::open(config, relied, &bad)?;
+            let leaf: SharedStore = Arc::new(leaf);
+            let leaf = if is_side { Arc::new(Marked::around(leaf, &dir)?) } else { leaf };
+            Ok::<_, StoreError>((leaf, seen, report))
+        })
+        .await?;
+        let bad_blobs = store.stats().await?.bad_blobs;
+        let is_hurt = seen == Seen::Wiped || report.lost_blobs > 0 || bad_blobs > 0;
+        Ok(Built { store: self.leaf("blobsfile", name, store, report), is_hurt })
+    }
+
+    async fn s3(&self, s3: config::S3Tree) -> Result<Built, StoreError> {
+        let place = self.checked_name(&Tree::S3(Box::new(s3)))?;
+        Err(StoreError::Inconsistent { place, what: "not built yet".into() })
+    }
+
+    async fn encrypt(
+        self: Arc<Self>,
+        keys: Vec<config::KeySource>,
+        inner: Tree,
+        is_side: bool,
+    ) -> Result<Built, StoreError> {
+        let built = build(self.clone(), inner, is_side).await?;
+        let what = format!("not built yet: {} keys, hurt: {}", keys.len(), built.is_hurt);
+        Err(StoreError::Inconsistent { place: built.store.to_string(), what })
+    }
+
+    async fn mirror(self: Arc<Self>, ack: config::Ack, sides: Vec<config::Side>) -> Result<Built, StoreError> {
+        let Ground { root, room, index, .. } = self.ground.clone();
+        let sides = sides.into_iter().map(|side| SideConfig {
+            name: name_of(&side.tree, room),
+            prints_as: prints_as(&side.tree, &root, room),
+            is_write_only: side.is_write_only,
+            is_local: side.tree.is_local(),
+            open: self.clone().opener(side.tree),
+        });
+        let mirror = Mirror::open(MirrorConfig {
+            ack,
+            sides: sides.collect(),
+            index,
+            settle: self.settle,
+            needs_all_that_counts: room != Room::Blobs,
+            kin: self.kin.clone(),
+        })
+        .await?;
+        lock(&self.parts.mirrors).push(mirror.clone());
+        Ok(Built { store: Arc::new(mirror), is_hurt: false })
+    }
+
+    fn opener(self: Arc<Self>, tree: Tree) -> Opener {
+        Arc::new(move || {
+            let building = build(self.clone(), tree.clone(), true);
+            Box::pin(async move {
+                let Built { store, is_hurt } = building.await?;
+                Ok(Opened { store, is_hurt })
+            })
+        })
+    }
+}
