@@ -1,5 +1,6 @@
 //! The command line of `datadb-server`: serves by default; every other job is a subcommand.
 
+mod keygen;
 mod rebuild;
 mod serve;
 
@@ -53,6 +54,20 @@ struct ServeArgs {
 enum Command {
     /// Make the index anew from packs and log alone
     Rebuild(RebuildArgs),
+    /// Make a key file for encrypted stores, and print the phrase by which it can be made again
+    Keygen(KeygenArgs),
+}
+
+#[derive(Debug, Args)]
+struct KeygenArgs {
+    /// The key file to make; an existing one is never overwritten
+    path: PathBuf,
+    /// Make the file again from its recovery phrase, which is read from stdin
+    #[arg(long)]
+    recover: bool,
+    /// Read the recovery phrase from this file
+    #[arg(long, value_name = "FILE", requires = "recover")]
+    phrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +146,7 @@ pub fn run() -> ExitCode {
     };
     let result = match cli.command {
         Some(Command::Rebuild(args)) => runtime.block_on(rebuild::run(&args)),
+        Some(Command::Keygen(args)) => keygen::run(&args),
         None => runtime.block_on(serve::run(cli.serve)),
     };
     match result {
