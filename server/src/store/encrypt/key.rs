@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(Key::parse(&line, &"here").unwrap().secret(), &[7; KEY_BYTES]);
     }
 
-    const AN_ID: &str = "FILL";
+    const AN_ID: &str = "9434ce03b9027540";
 
     #[test]
     fn a_key_file_is_private_is_never_overwritten_and_gives_the_key_back() {

@@ -178,7 +178,8 @@ mod tests {
         assert_eq!(phrase(&key), A_PHRASE);
     }
 
-    const A_PHRASE: &str = "FILL";
+    const A_PHRASE: &str =
+        "babam dabim fabom gabum hadam jadim kadom ladum mafam nafim pafom rafum sagam tagim vagom zagum navog navog";
 
     #[test]
     fn two_is_a_generator_so_that_every_place_has_a_weight_of_its_own() {

@@ -92,11 +92,7 @@ impl Core {
         let what = match content::open_bundle(&self.keys, &stored.bundle) {
             Ok(opened) if opened.bundle.refs().any(is_asked) => return Ok(opened),
             Ok(_) => SealError::Foreign,
-            // Neither of these makes a good copy bad.
-            Err(SealError::Version(version)) => {
-                return Err(StoreError::Newer { place: self.name.clone(), version: version.into() });
-            }
-            Err(SealError::Key(needed)) => return Err(self.wrong_key(needed)),
+            // Another key or version, too: the label could be opened, and both are sealed at once.
             Err(error) => error,
         };
         self.mark_bad(&entry.inner)?;

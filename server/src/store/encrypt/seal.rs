@@ -177,7 +177,7 @@ mod tests {
         assert_eq!((&inside[..9], inside[9..].iter().all(|byte| *byte == 0)), (&b"something"[..], true));
     }
 
-    const A_BOX: &str = "FILL";
+    const A_BOX: &str = "0117cc7c572cba4ea96cdb43622dd83f322e9cf841de65b4e2a1ef0a7a96c20c";
 
     #[test]
     fn a_box_of_another_kind_key_or_version_is_told_apart() {
