@@ -76,7 +76,12 @@ impl Bundle {
         if refs.len() > limits::BUNDLE_BLOBS_MAX {
             return Err(DecodeError::rule("table", "has more blobs than a bundle may hold").into());
         }
-        let max = if refs.len() == 1 { limits::LOG_RECORD_BYTES_MAX } else { limits::BUNDLE_BYTES_MAX };
+        let max = match (refs.len(), codec) {
+            // What is sealed can't be compressed, so a frame never needs as much.
+            (1, Codec::Raw) => limits::SEALED_BYTES_MAX,
+            (1, Codec::Zstd) => limits::LOG_RECORD_BYTES_MAX,
+            _ => limits::BUNDLE_BYTES_MAX,
+        };
         if plain_bytes as usize > max {
             return Err(DecodeError::rule("plain length", "exceeds its limit").into());
         }

@@ -16,6 +16,13 @@ pub const BLOB_BYTES_MAX: usize = 4 << 20;
 /// Plain bytes of one record of the log, which is stored as one blob: a part of 8 MiB and what frames it.
 pub const LOG_RECORD_BYTES_MAX: usize = 16 << 20;
 
+/// A bundle as Encrypt seals it, which is one blob: the largest log record with its table, its label, and the padding, which
+/// at this length is half a MiB at most; and that sealed once more.
+pub const SEALED_BYTES_MAX: usize = LOG_RECORD_BYTES_MAX + (2 << 20);
+
+/// The label of a bundle: a sealed table of the largest one, padded, and sealed once more.
+pub const LABEL_BYTES_MAX: usize = 512 << 10;
+
 /// Encoded objects gathered in one log part before it is written.
 pub const LOG_PART_BYTES: usize = 8 << 20;
 

@@ -10,5 +10,6 @@ pub mod engine;
 pub mod http;
 pub mod log;
 pub mod observe;
+pub mod random;
 pub mod rpc;
 pub mod store;

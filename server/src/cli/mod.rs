@@ -2,6 +2,7 @@
 
 mod check_config;
 mod heal;
+mod keygen;
 mod rebuild;
 mod serve;
 
@@ -62,6 +63,20 @@ enum Command {
     CheckConfig(CheckConfigArgs),
     /// Bring all sides of all mirrors level, to the end
     Heal(HealArgs),
+    /// Make a key file for encrypted stores, and print the phrase by which it can be made again
+    Keygen(KeygenArgs),
+}
+
+#[derive(Debug, Args)]
+struct KeygenArgs {
+    /// The key file to make; an existing one is never overwritten
+    path: PathBuf,
+    /// Make the file again from its recovery phrase, which is read from stdin
+    #[arg(long)]
+    recover: bool,
+    /// Read the recovery phrase from this file
+    #[arg(long, value_name = "FILE", requires = "recover")]
+    phrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -168,6 +183,7 @@ pub fn run() -> ExitCode {
         Some(Command::Rebuild(args)) => runtime.block_on(rebuild::run(&args)),
         Some(Command::CheckConfig(args)) => runtime.block_on(check_config::run(&args)),
         Some(Command::Heal(args)) => runtime.block_on(heal::run(&args)),
+        Some(Command::Keygen(args)) => keygen::run(&args),
         None => runtime.block_on(serve::run(cli.serve)),
     };
     match result {

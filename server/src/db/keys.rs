@@ -7,7 +7,7 @@
 //! | state | `genesis` | body of the log's first record |
 //! | state | `applied` | sequence, digest of the record (32), pack and offset of it in the log's leaf |
 //! | state | `totals` | number of backups, their bytes, number of snapshots, number of objects |
-//! | state | `leaf:NAME` | how far the leaf's packs are indexed, and its totals |
+//! | state | `leaf:NAME` | how far the leaf's packs are indexed, and its totals; of Encrypt, how far it has read the labels, see `store::encrypt::entry` |
 //! | state | `pack:NAME:` number (8) | length of a sealed pack |
 //! | state | `slot:NAME` | the store's slot (2) in the family `stores` |
 //! | state | `slots` | the last slot given (2) |

@@ -27,6 +27,7 @@ use crate::{
         record::{Body, Genesis},
     },
     observe::Observed,
+    random,
     store::{
         blobsfile::OpenReport,
         blocking,
@@ -280,13 +281,7 @@ async fn begin(stores: &Stores, now: i64) -> Result<Position, OpenError> {
 
 /// Bytes from the system's generator.
 pub fn random<const N: usize>() -> Result<[u8; N], OpenError> {
-    let mut bytes = [0; N];
-    let mut filled = 0;
-    while filled < N {
-        let got = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());
-        filled += got.map_err(|error| OpenError::Io { place: "getrandom".into(), source: error.into() })?;
-    }
-    Ok(bytes)
+    random::bytes().map_err(|source| OpenError::Io { place: "getrandom".into(), source })
 }
 
 /// Makes the index anew from packs and log alone, and puts it in the old one's place when it is complete. Whoever is

@@ -21,6 +21,7 @@ pub mod conformance;
 pub mod counted;
 pub mod cut;
 pub mod disk;
+pub mod encrypt;
 pub mod faulty;
 pub mod marked;
 pub mod memory;
@@ -221,6 +222,19 @@ pub enum StoreError {
         /// What is wrong, and the way out.
         what: String,
     },
+    /// Sealed with a key that is not at hand.
+    #[error(
+        "{place} is sealed with the key {needed}, and at hand are {keys}: name the file of that key too, behind the first \
+         if it is an old one, or make it again from its recovery phrase with `datadb-server keygen PATH --recover`"
+    )]
+    WrongKey {
+        /// Which store.
+        place: String,
+        /// The key that is needed.
+        needed: encrypt::key::KeyId,
+        /// The keys that are there, and where they came from.
+        keys: String,
+    },
     /// Written by a newer version.
     #[error("{place} has format version {version}, which this version does not know: use a newer datadb-server")]
     Newer {
@@ -266,7 +280,9 @@ impl StoreError {
             Self::Damaged { .. } => Kind::Damaged,
             Self::InDoubt { .. } | Self::Away { .. } | Self::Gone { .. } => Kind::Unavailable,
             Self::Full { .. } => Kind::Full,
-            Self::NotDurable { .. } | Self::Io { .. } | Self::Inconsistent { .. } => Kind::Internal,
+            Self::NotDurable { .. } | Self::Io { .. } | Self::Inconsistent { .. } | Self::WrongKey { .. } => {
+                Kind::Internal
+            }
             Self::Newer { .. } => Kind::Unsupported,
             Self::Index(error) => error.kind(),
             Self::Peer { fault, .. } => fault.kind,
@@ -277,6 +293,14 @@ impl StoreError {
 /// Runs blocking work (disk, index, hashing) off the async workers. It runs to its end even if the caller goes away.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+/// Runs work to its end even if the caller goes away.
+pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
         Ok(value) => value,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }

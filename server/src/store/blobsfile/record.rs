@@ -30,11 +30,8 @@ pub const MAGIC: [u8; 8] = [0xDA, 0x7A, 0xDB, 0x0A, 0x72, 0x65, 0x63, 0x1A];
 /// Bytes before the table.
 pub const FIXED_BYTES: usize = 60;
 
-/// The longest label: a sealed table of the largest bundle, padded.
-pub const LABEL_BYTES_MAX: usize = 512 << 10;
-
-/// The longest data: a log record that doesn't compress, with what sealing adds.
-pub const DATA_BYTES_MAX: usize = limits::LOG_RECORD_BYTES_MAX + (64 << 10);
+/// The longest data: a sealed log record. What doesn't shrink is kept raw, so that coding adds nothing.
+pub const DATA_BYTES_MAX: usize = limits::SEALED_BYTES_MAX;
 
 const VERSION: u8 = 1;
 const SUM_BYTES: usize = 16;
@@ -122,7 +119,7 @@ impl Head {
             return Err(RecordError::Version);
         }
         let (blobs, label, data) = (u32_at(fixed, 12) as usize, u32_at(fixed, 20) as usize, u32_at(fixed, 24) as usize);
-        if blobs == 0 || blobs > limits::BUNDLE_BLOBS_MAX || label > LABEL_BYTES_MAX || data > DATA_BYTES_MAX {
+        if blobs == 0 || blobs > limits::BUNDLE_BLOBS_MAX || label > limits::LABEL_BYTES_MAX || data > DATA_BYTES_MAX {
             return Err(RecordError::Head);
         }
         Ok(FIXED_BYTES + blobs * BlobRef::LEN + label)
