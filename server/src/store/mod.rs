@@ -3,7 +3,9 @@
 //! # What every store promises (the conformance suite has a test for each)
 //! 1. **Atomic.** A bundle that was put is there whole or not at all, whatever happens meanwhile.
 //! 2. **Durable after `flush`.** What was put before `flush` was called survives a power cut once it has returned `Ok`.
-//!    After an `Err` nothing that was put since the last good `flush` is trusted: it counts as missing again.
+//!    After an `Err` nothing that was put since the last good `flush` is trusted: it counts as missing again. But after
+//!    `InDoubt` nothing is dropped: it may or may not be durable, is found and read as before, and the next `flush` tries
+//!    the very same write again.
 //! 3. **Same id, same bytes.** The first bytes put under an id stay; others are answered `Conflict` and not stored.
 //! 4. **Verified reads.** `get` returns bytes that are what was put, or an error that names the blob; never other bytes.
 //! 5. **Absence is a value.** A blob that is not there is `None` or `Missing`. "A side is down, so I can't know" is
@@ -24,12 +26,13 @@ pub mod faulty;
 pub mod memory;
 pub mod place;
 pub mod remote;
+pub mod s3;
 
 use std::{fmt, io, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use datadb::{BlobId, BlobRef, Bundle, Digest, Kind};
+use datadb::{BlobId, BlobRef, Bundle, Digest, Fault, Kind};
 use thiserror::Error;
 
 pub use self::place::{Cursor, Durable};
@@ -185,6 +188,14 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// Written data may or may not be durable. The store keeps it, and the next flush tries the very same write again.
+    #[error("{place} may or may not be durable; it is kept, and tried again with the next commit: {what}")]
+    InDoubt {
+        /// Which file.
+        place: String,
+        /// What stood in the way.
+        what: String,
+    },
     /// The data on disk contradicts itself or the index.
     #[error("{place}: {what}")]
     Inconsistent {
@@ -207,7 +218,7 @@ pub enum StoreError {
         /// Which server.
         place: String,
         /// What it said.
-        fault: datadb::Fault,
+        fault: Fault,
     },
     /// The index failed.
     #[error(transparent)]
@@ -223,9 +234,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Wraps what the file system said about a place; "no space" becomes `Full`.
+    /// Wraps what the file system said about a place; "no space" becomes `Full`, and a remote medium's [`Fault`] `Peer`.
     pub fn io(place: impl fmt::Display, source: io::Error) -> Self {
         let place = place.to_string();
+        let source = match source.downcast::<Fault>() {
+            Ok(fault) => return Self::Peer { place, fault },
+            Err(source) => source,
+        };
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { place },
             _ => Self::Io { place, source },
@@ -238,6 +253,7 @@ impl StoreError {
             Self::Damaged { .. } => Kind::Damaged,
             Self::Full { .. } => Kind::Full,
             Self::NotDurable { .. } | Self::Io { .. } | Self::Inconsistent { .. } => Kind::Internal,
+            Self::InDoubt { .. } => Kind::Unavailable,
             Self::Newer { .. } => Kind::Unsupported,
             Self::Index(error) => error.kind(),
             Self::Peer { fault, .. } => fault.kind,
