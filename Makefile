@@ -12,6 +12,7 @@ SECONDS  ?= 300
 DIR      ?= $(CURDIR)
 PROGRAMS := datadb-server datadb-client datadb-fuse datadb-resp
 VENV     := $(CACHE)/venv
+S3       := $(CACHE)/s3
 
 .NOTPARALLEL:
 .PHONY: help build demo test lint install bench bench-mount bench-resp bench-check fuzz deps deps-test
@@ -27,7 +28,7 @@ demo: build ## Back DIR up twice, restore it, compare: the main job, on your own
 	@tests/scripts/demo.sh '$(RELEASE)' '$(DIR)'
 
 test: build deps-test lint ## Run every test and lint
-	DATADB_GRPCURL='$(VENV)/bin/grpcurl' DATADB_PYTHON='$(VENV)/bin/python' $(CARGO) test $(WHOLE)
+	DATADB_GRPCURL='$(VENV)/bin/grpcurl' DATADB_PYTHON='$(VENV)/bin/python' DATADB_S3='$(S3)/bin/s3s-fs' $(CARGO) test $(WHOLE)
 
 lint: deps ## Check format, lints and documentation
 	$(CARGO) fmt --all --check
@@ -63,3 +64,4 @@ deps:
 deps-test:
 	@tests/scripts/need.sh test
 	@tests/scripts/venv.sh '$(VENV)'
+	@tests/scripts/s3.sh '$(S3)'

@@ -28,7 +28,7 @@ fn open(root: &Path) -> SharedStore {
     let index = Arc::new(Index::open(&root.join("index")).unwrap());
     let space = Space::of(&index, "blobs").unwrap();
     let (name, dir, disk) = ("blobs".to_owned(), root.join("blobs"), Arc::new(RealDisk));
-    let config = LeafConfig { name, dir, disk, space, pack_bytes: 1 << 20 };
+    let config = LeafConfig { name, dir, disk, space, pack_bytes: 1 << 20, is_sealed_by_flush: false };
     let (store, report) = BlobsFile::open(config, Relied::Index, &[]).unwrap();
     assert_eq!((report.damage.len(), report.torn_bytes, report.lost_blobs), (0, 0, 0));
     Arc::new(store)

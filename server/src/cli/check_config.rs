@@ -5,7 +5,11 @@ use std::{error::Error, fs, io, path::Path};
 use super::CheckConfigArgs;
 use crate::{
     config::{Config, Tree},
-    store::stack::{Room, prints_as},
+    store::{
+        blocking,
+        s3::{self, S3Config},
+        stack::{Room, absolute, check_keys, prints_as},
+    },
 };
 
 /// The file that a probe writes and removes, beside the packs.
@@ -15,6 +19,9 @@ const PROBE: &str = "probe";
 pub async fn run(args: &CheckConfigArgs) -> Result<(), Box<dyn Error>> {
     let config = Config::read(&args.config)?;
     let log_room = Room::Log { has_own_tree: config.meta.is_some() };
+    for tree in [&config.blobs, config.log()] {
+        check_keys(tree, &args.data_dir)?;
+    }
     let mut failed = 0;
     for (what, tree, room) in [("blobs", &config.blobs, Room::Blobs), ("log", config.log(), log_room)] {
         println!("{what}: {}", prints_as(tree, &args.data_dir, room));
@@ -22,8 +29,8 @@ pub async fn run(args: &CheckConfigArgs) -> Result<(), Box<dyn Error>> {
         if room == Room::Blobs || config.meta.is_some() {
             for leaf in leaves(tree) {
                 let name = prints_as(leaf, &args.data_dir, room);
-                match probe(leaf, &args.data_dir) {
-                    Ok(()) => println!("  {name}: written, read, removed"),
+                match probe(leaf, &args.data_dir).await {
+                    Ok(known) => println!("  {name}: {known}"),
                     Err(error) => {
                         failed += 1;
                         println!("  {name}: {error}");
@@ -53,11 +60,24 @@ fn leaves(tree: &Tree) -> Vec<&Tree> {
     }
 }
 
-fn probe(leaf: &Tree, data_dir: &Path) -> Result<(), Box<dyn Error>> {
+/// Gives what is worth knowing of a leaf that can be used.
+async fn probe(leaf: &Tree, data_dir: &Path) -> Result<String, Box<dyn Error>> {
+    let mut known = "written, read, removed".to_owned();
     match leaf {
-        Tree::BlobsFile { path } => Ok(probe_dir(&data_dir.join(path))?),
-        _ => Err("not built yet".into()),
+        Tree::BlobsFile { path } => probe_dir(&data_dir.join(path))?,
+        Tree::S3(s3) => {
+            let s3 = absolute(S3Config::clone(s3), data_dir);
+            let found = blocking(move || s3::probe(&s3)).await?;
+            if let Some(holder) = found.held_by {
+                known.push_str(&format!("; {holder} writes here now"));
+            }
+            if !found.honours_conditions {
+                known.push_str("; it knows no conditional writes, so keep a second server away from it yourself");
+            }
+        }
+        Tree::Encrypt { .. } | Tree::Mirror { .. } => {}
     }
+    Ok(known)
 }
 
 /// Writes, reads and removes a file. A directory that is not there yet is tried at the nearest one above it.

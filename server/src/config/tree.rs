@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 
 use super::{ConfigError, fields::Fields};
+pub use crate::store::{
+    encrypt::key::KeySource,
+    s3::{CredentialsSource, ObjectLock, S3Config, ServerSideEncryption},
+};
 
 /// Wrappers around each other; more is a mistake.
 const DEPTH_MAX: usize = 8;
@@ -12,6 +16,9 @@ pub const SIDES_MAX: usize = 15;
 
 /// Keys of one encryption: rotations that still have data.
 const KEYS_MAX: usize = 32;
+
+/// A hundred years: nobody gets rid of such an object by mistake.
+const LOCK_DAYS_MAX: u32 = 36_500;
 
 /// Names under which people would write a secret itself.
 const SECRETS: [&str; 6] = ["key", "keys", "access_key", "secret_key", "access_key_id", "secret_access_key"];
@@ -25,7 +32,7 @@ pub enum Tree {
         path: PathBuf,
     },
     /// Packs as objects.
-    S3(Box<S3Tree>),
+    S3(Box<S3Config>),
     /// Everything sealed before it reaches the inner tree.
     Encrypt {
         /// Where the keys come from; new writes use the first.
@@ -62,55 +69,12 @@ pub enum Ack {
     Local,
 }
 
-/// Where a key comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// A file; a relative path is below the data directory.
-    File(PathBuf),
-    /// A variable of the environment that holds what a key file holds.
-    Environment(String),
-    /// A credential that systemd hands to the service.
-    Credential(String),
-}
-
-/// A bucket and how it is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct S3Tree {
-    /// The bucket.
-    pub bucket: String,
-    /// What every key begins with; empty, or with a slash at its end.
-    pub prefix: String,
-    /// The region; else the environment or the profile says it.
-    pub region: Option<String>,
-    /// A store other than AWS.
-    pub endpoint: Option<String>,
-    /// The bucket's name in the path instead of in the host's name.
-    pub is_path_style: bool,
-    /// The class of large packs.
-    pub storage_class: Option<String>,
-    /// Server-side encryption: `AES256`, or `aws:kms` with the key's name behind a colon.
-    pub server_side_encryption: Option<String>,
-    /// How long objects are locked.
-    pub object_lock: Option<ObjectLock>,
-    /// Files that hold the access key's id and its secret, instead of the usual chain.
-    pub access_key_files: Option<(PathBuf, PathBuf)>,
-}
-
-/// A lock on every object that is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectLock {
-    /// `GOVERNANCE` or `COMPLIANCE`.
-    pub mode: String,
-    /// For so many days.
-    pub days: u32,
-}
-
 impl Tree {
     /// All leaves, as they are told apart.
     pub fn places(&self) -> Vec<String> {
         match self {
             Self::BlobsFile { path } => vec![format!("blobsfile:{}", path.display())],
-            Self::S3(s3) => vec![format!("s3://{}/{}", s3.bucket, s3.prefix)],
+            Self::S3(s3) => vec![s3.to_string()],
             Self::Encrypt { inner, .. } => inner.places(),
             Self::Mirror { sides, .. } => sides.iter().flat_map(|side| side.tree.places()).collect(),
         }
@@ -190,44 +154,59 @@ fn read_keys(fields: &mut Fields<'_, '_>) -> Result<Vec<KeySource>, ConfigError>
     }
 }
 
-fn read_s3(fields: &mut Fields<'_, '_>) -> Result<S3Tree, ConfigError> {
+fn read_s3(fields: &mut Fields<'_, '_>) -> Result<S3Config, ConfigError> {
     let bucket = fields.need_text("bucket")?;
-    let mut prefix = fields.text("prefix")?.unwrap_or_default();
+    let prefix = fields.text("prefix")?.unwrap_or_default();
     if prefix.starts_with('/') {
         return Err(fields.refuse("prefix", "must not begin with a slash"));
     }
-    if !prefix.is_empty() && !prefix.ends_with('/') {
-        prefix.push('/');
-    }
-    let files = (fields.text("access_key_file")?, fields.text("secret_key_file")?);
-    let access_key_files = match files {
-        (Some(id), Some(secret)) => Some((id.into(), secret.into())),
-        (None, None) => None,
-        _ => return Err(fields.refuse("access_key_file", "needs secret_key_file beside it, and the other way round")),
-    };
-    Ok(S3Tree {
-        bucket,
-        prefix,
+    Ok(S3Config {
         region: fields.text("region")?,
         endpoint: fields.text("endpoint")?,
         is_path_style: fields.flag("path_style")?,
         storage_class: fields.text("storage_class")?,
-        server_side_encryption: fields.text("server_side_encryption")?,
+        encryption: read_encryption(fields)?,
         object_lock: fields.table("object_lock")?.map(read_lock).transpose()?,
-        access_key_files,
+        credentials: read_credentials(fields)?,
+        ..S3Config::new(bucket, prefix)
     })
 }
 
-fn read_lock(mut fields: Fields<'_, '_>) -> Result<ObjectLock, ConfigError> {
-    let mode = fields.need_text("mode")?;
-    if !["GOVERNANCE", "COMPLIANCE"].contains(&&*mode) {
-        return Err(fields.refuse("mode", "must be \"GOVERNANCE\" or \"COMPLIANCE\""));
+fn read_encryption(fields: &mut Fields<'_, '_>) -> Result<Option<ServerSideEncryption>, ConfigError> {
+    let key_id = fields.text("kms_key_id")?;
+    match fields.text("server_side_encryption")?.as_deref() {
+        None if key_id.is_some() => Err(fields.refuse("kms_key_id", "needs server_side_encryption = \"aws:kms\"")),
+        None => Ok(None),
+        Some("AES256") => Ok(Some(ServerSideEncryption::Aes256)),
+        Some("aws:kms") => Ok(Some(ServerSideEncryption::Kms { key_id })),
+        Some(_) => Err(fields.refuse("server_side_encryption", "must be \"AES256\" or \"aws:kms\"")),
     }
+}
+
+fn read_credentials(fields: &mut Fields<'_, '_>) -> Result<CredentialsSource, ConfigError> {
+    let profile = fields.text("profile")?;
+    let files = (fields.text("access_key_file")?, fields.text("secret_key_file")?);
+    match files {
+        (Some(access), Some(secret)) if profile.is_none() => {
+            Ok(CredentialsSource::Files { access_key: access.into(), secret_key: secret.into() })
+        }
+        (None, None) => Ok(CredentialsSource::Chain { profile }),
+        (Some(_), Some(_)) => Err(fields.refuse("profile", "is of no use beside access_key_file")),
+        _ => Err(fields.refuse("access_key_file", "needs secret_key_file beside it, and the other way round")),
+    }
+}
+
+fn read_lock(mut fields: Fields<'_, '_>) -> Result<ObjectLock, ConfigError> {
+    let is_compliance = match &*fields.need_text("mode")? {
+        "GOVERNANCE" => false,
+        "COMPLIANCE" => true,
+        _ => return Err(fields.refuse("mode", "must be \"GOVERNANCE\" or \"COMPLIANCE\"")),
+    };
     let days = fields.number_or_text("days")?.and_then(|(_, days)| u32::try_from(days.ok()?).ok());
-    let days = days.filter(|days| (1..=36_500).contains(days));
-    let days = days.ok_or_else(|| fields.refuse("days", "must be a number from 1 to 36500"))?;
+    let days = days.filter(|days| (1..=LOCK_DAYS_MAX).contains(days));
+    let days = days.ok_or_else(|| fields.refuse("days", format!("must be a number from 1 to {LOCK_DAYS_MAX}")))?;
     fields.end()?;
-    Ok(ObjectLock { mode, days })
+    Ok(ObjectLock { is_compliance, days })
 }
 
 fn read_mirror(fields: &mut Fields<'_, '_>, depth: usize) -> Result<Tree, ConfigError> {

@@ -16,6 +16,7 @@ use crate::{
     store::{
         counted::{Backend, Traffic},
         mirror::{MirrorStatus, SideStatus, Standing},
+        s3::Requests,
     },
 };
 
@@ -100,6 +101,34 @@ fn traffic(out: &mut Exposition, backends: &[Backend]) {
     for (name, help, count) in counts {
         let values = backends.iter().map(|backend| count(&backend.traffic).get());
         out.counters(name, help, labels.iter().map(|labels| &labels[..]).zip(values));
+    }
+    requests(out, backends);
+}
+
+/// What backends ask of the stores behind them.
+fn requests(out: &mut Exposition, backends: &[Backend]) {
+    let asking = || backends.iter().filter_map(|backend| Some((backend, backend.requests.as_deref()?)));
+    if asking().next().is_none() {
+        return;
+    }
+    let by_kind: Vec<([(&str, &str); 3], u64)> = asking()
+        .flat_map(|(backend, requests)| {
+            let labels = |kind| [("type", backend.kind), ("backend", &*backend.name), ("request", kind)];
+            requests.by_kind().map(|(kind, count)| (labels(kind), count))
+        })
+        .collect();
+    let samples = by_kind.iter().map(|(labels, count)| (&labels[..], *count));
+    out.counters("datadb_backend_requests_total", "Requests made, by kind; retries count, too.", samples);
+    type Count = fn(&Requests) -> &Counter;
+    let counts: [(&str, &str, Count); 2] = [
+        ("datadb_backend_retries_total", "Requests made again.", |requests| &requests.retries),
+        ("datadb_backend_throttled_total", "Answers that asked for fewer requests.", |requests| &requests.throttled),
+    ];
+    for (name, help, count) in counts {
+        let samples: Vec<([(&str, &str); 2], u64)> = asking()
+            .map(|(backend, requests)| ([("type", backend.kind), ("backend", &*backend.name)], count(requests).get()))
+            .collect();
+        out.counters(name, help, samples.iter().map(|(labels, count)| (&labels[..], *count)));
     }
 }
 

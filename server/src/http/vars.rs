@@ -41,6 +41,12 @@ async fn backends(engine: &Engine, vars: &mut Map<String, Value>) -> Result<(), 
             let by_name = vars.entry(format!("{}-{what}", backend.kind)).or_insert_with(|| json!({}));
             by_name[&backend.name] = count.into();
         }
+        let Some(requests) = &backend.requests else { continue };
+        let others = [("retries", requests.retries.get()), ("throttled", requests.throttled.get())];
+        for (request, count) in requests.by_kind().into_iter().chain(others) {
+            let by_name = vars.entry(format!("{}-requests-{request}", backend.kind)).or_insert_with(|| json!({}));
+            by_name[&backend.name] = count.into();
+        }
     }
     Ok(())
 }

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
-use super::{BlobStore, Cursor, Durable, Item, Outcome, Presence, Put, SharedStore, StoreError, StoreStats, Stored};
+use super::{
+    BlobStore, Cursor, Durable, Item, Outcome, Presence, Put, SharedStore, StoreError, StoreStats, Stored, s3::Requests,
+};
 use crate::observe::Counter;
 
 /// What has gone through a backend since the server started. Bytes are as they are stored.
@@ -34,10 +36,18 @@ pub struct Backend {
     pub name: String,
     /// What has gone through it.
     pub traffic: Arc<Traffic>,
+    /// What was asked of the store behind it, where requests are what counts.
+    pub requests: Option<Arc<Requests>>,
     store: SharedStore,
 }
 
 impl Backend {
+    /// With the requests that it makes.
+    #[must_use]
+    pub fn with_requests(self, requests: Arc<Requests>) -> Self {
+        Self { requests: Some(requests), ..self }
+    }
+
     /// Counts and sizes.
     pub async fn stats(&self) -> Result<StoreStats, StoreError> {
         self.store.stats().await
@@ -56,7 +66,8 @@ impl Counted {
     /// What comes back with it is for those who look.
     pub fn around(kind: &'static str, inner: SharedStore, traffic: Option<Arc<Traffic>>) -> (SharedStore, Backend) {
         let traffic = traffic.unwrap_or_default();
-        let backend = Backend { kind, name: inner.to_string(), traffic: traffic.clone(), store: inner.clone() };
+        let backend =
+            Backend { kind, name: inner.to_string(), traffic: traffic.clone(), requests: None, store: inner.clone() };
         (Arc::new(Self { inner, traffic }), backend)
     }
 }

@@ -1,4 +1,7 @@
 //! The file layer below packs: few calls, so that a test can put a disk in its place that loses what was not synced.
+//!
+//! **A remote medium** that said no, or nothing, answers with an error that carries a [`datadb::Fault`]. It says nothing of
+//! the bytes: they are not damaged, and after a `sync` that failed so the file is as it was and may be synced again.
 
 use std::{
     fmt,
@@ -15,7 +18,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of it at an offset.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
-    /// Returns when everything written so far, and the length, are on the medium.
+    /// Returns when everything written so far, and the length, are on the medium. After an error nobody knows what is,
+    /// and asking again may lie, unless the error carries a [`datadb::Fault`].
     fn sync(&self) -> io::Result<()>;
     /// Length in bytes.
     fn size(&self) -> io::Result<u64>;

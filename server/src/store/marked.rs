@@ -60,7 +60,9 @@ pub fn look(index: &Index, name: &str, dir: &Path, missing: Missing) -> Result<S
         match (missing, &known) {
             (Missing::MadeAgain, _) | (Missing::MadeIfNew, None) => fs::create_dir_all(dir).map_err(io)?,
             _ => {
-                return Err(away("the directory is missing: mount its disk, or make it, empty, to have it filled anew"));
+                return Err(away(
+                    "the directory is missing: mount its disk, or make it, empty, to have it filled anew",
+                ));
             }
         }
     }

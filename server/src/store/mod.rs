@@ -4,7 +4,8 @@
 //! 1. **Atomic.** A bundle that was put is there whole or not at all, whatever happens meanwhile.
 //! 2. **Durable after `flush`.** What was put before `flush` was called survives a power cut once it has returned `Ok`.
 //!    After an `Err` nothing that was put since the last good `flush` is trusted: it counts as missing again. But after
-//!    `InDoubt` it may or may not be durable: the store keeps it, and the next `flush` tries the very same write again.
+//!    `InDoubt` nothing is dropped: it may or may not be durable, is found and read as before, and the next `flush` tries
+//!    the very same write again.
 //! 3. **Same id, same bytes.** The first bytes put under an id stay; others are answered `Conflict` and not stored.
 //! 4. **Verified reads.** `get` returns bytes that are what was put, or an error that names the blob; never other bytes.
 //! 5. **Absence is a value.** A blob that is not there is `None` or `Missing`. "A side is down, so I can't know" is
@@ -28,13 +29,14 @@ pub mod memory;
 pub mod mirror;
 pub mod place;
 pub mod remote;
+pub mod s3;
 pub mod stack;
 
 use std::{fmt, io, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use datadb::{BlobId, BlobRef, Bundle, Digest, Kind};
+use datadb::{BlobId, BlobRef, Bundle, Digest, Fault, Kind};
 use thiserror::Error;
 
 pub use self::place::{Cursor, Durable};
@@ -190,12 +192,12 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// Written data may or may not be durable. The store keeps it: the next flush tries the very same write again.
-    #[error("{place}: it is not known whether what was written is durable, the same is tried again: {what}")]
+    /// Written data may or may not be durable. The store keeps it, and the next flush tries the very same write again.
+    #[error("{place} may or may not be durable; it is kept, and tried again with the next commit: {what}")]
     InDoubt {
-        /// Where.
+        /// Which file, or store.
         place: String,
-        /// What happened.
+        /// What stood in the way.
         what: String,
     },
     /// A store can't be reached now, or too few of several can; nothing was written.
@@ -249,7 +251,7 @@ pub enum StoreError {
         /// Which server.
         place: String,
         /// What it said.
-        fault: datadb::Fault,
+        fault: Fault,
     },
     /// The index failed.
     #[error(transparent)]
@@ -265,9 +267,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Wraps what the file system said about a place; "no space" becomes `Full`.
+    /// Wraps what the file system said about a place; "no space" becomes `Full`, and a remote medium's [`Fault`] `Peer`.
     pub fn io(place: impl fmt::Display, source: io::Error) -> Self {
         let place = place.to_string();
+        let source = match source.downcast::<Fault>() {
+            Ok(fault) => return Self::Peer { place, fault },
+            Err(source) => source,
+        };
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { place },
             _ => Self::Io { place, source },

@@ -18,14 +18,22 @@ use super::{
     blocking,
     counted::{Backend, Counted},
     disk::Disk,
+    encrypt::{Encrypt, key::Keys},
     marked::{self, Marked, Missing, Seen},
     mirror::{Kin, Mirror, MirrorConfig, Opened, Opener, SideConfig},
+    s3::{self, CredentialsSource, Requests, S3Config},
 };
 use crate::{
-    config::{self, Tree},
+    config::{self, KeySource, Tree},
     db::{SharedIndex, space::Space},
     log::record::{Body, LEAF_BYTES_MAX, Record},
 };
+
+/// Below the data directory: packs on their way to a store that takes whole objects, a directory a leaf.
+const STAGING: &str = "staging";
+
+/// Characters of a leaf's name in the name of its directory.
+const STAGING_NAME_MAX: usize = 64;
 
 /// Where a stack stands.
 #[derive(Clone, Debug)]
@@ -142,6 +150,7 @@ impl Stack {
         settle: Option<Duration>,
         kin: Option<Arc<dyn Kin>>,
     ) -> Result<Self, StoreError> {
+        check_keys(tree, &ground.root)?;
         let parts = Arc::<Parts>::default();
         let builder = Arc::new(Builder { ground, recorded, settle, kin, parts: parts.clone() });
         match build(builder, tree.clone(), false).await {
@@ -207,11 +216,11 @@ fn packs_dir(root: &Path, path: &Path, room: Room) -> PathBuf {
     }
 }
 
-/// What stands behind the places of the blobs where the log lives below them.
-const fn below(room: Room) -> &'static str {
+/// The log lies below the blobs, unless it has a tree of its own.
+fn in_room(s3: &S3Config, room: Room) -> S3Config {
     match room {
-        Room::Log { has_own_tree: false } => "meta/",
-        Room::Blobs | Room::Log { .. } => "",
+        Room::Log { has_own_tree: false } => s3.below("meta"),
+        Room::Blobs | Room::Log { .. } => s3.clone(),
     }
 }
 
@@ -225,7 +234,7 @@ pub fn name_of(tree: &Tree, room: Room) -> String {
             Room::Log { has_own_tree: false } => format!("blobsfile:{}/meta/", path.display()),
             Room::Blobs | Room::Log { .. } => format!("blobsfile:{}", path.display()),
         },
-        Tree::S3(s3) => format!("s3://{}/{}{}", s3.bucket, s3.prefix, below(room)),
+        Tree::S3(s3) => in_room(s3, room).to_string(),
         Tree::Encrypt { inner, .. } => format!("encrypt({})", name_of(inner, room)),
         Tree::Mirror { sides, .. } => {
             let names: Vec<String> = sides.iter().map(|side| name_of(&side.tree, room)).collect();
@@ -259,12 +268,62 @@ fn build(builder: Arc<Builder>, tree: Tree, is_side: bool) -> Building {
     })
 }
 
+/// Loads the keys of every encryption in a tree, so that one that is missing is found before anything is opened.
+pub fn check_keys(tree: &Tree, root: &Path) -> Result<(), StoreError> {
+    match tree {
+        Tree::BlobsFile { .. } | Tree::S3(_) => Ok(()),
+        Tree::Encrypt { keys, inner } => load_keys(keys, root).and_then(|_| check_keys(inner, root)),
+        Tree::Mirror { sides, .. } => sides.iter().try_for_each(|side| check_keys(&side.tree, root)),
+    }
+}
+
+/// Relative paths are below the data directory.
+fn load_keys(sources: &[KeySource], root: &Path) -> Result<Keys, StoreError> {
+    let absolute = |source: &KeySource| match source {
+        KeySource::File(path) => KeySource::File(root.join(path)),
+        other => other.clone(),
+    };
+    let sources: Vec<KeySource> = sources.iter().map(absolute).collect();
+    Keys::load(&sources).map_err(|error| StoreError::Inconsistent { place: "encrypt".into(), what: error.to_string() })
+}
+
+/// With the files of its keys below the data directory, where they are relative.
+pub fn absolute(s3: S3Config, root: &Path) -> S3Config {
+    match s3.credentials {
+        CredentialsSource::Files { access_key, secret_key } => {
+            let credentials =
+                CredentialsSource::Files { access_key: root.join(access_key), secret_key: root.join(secret_key) };
+            S3Config { credentials, ..s3 }
+        }
+        CredentialsSource::Chain { .. } => s3,
+    }
+}
+
+/// A name as a file name: letters, digits, dots and hyphens as they are, anything else as an underscore, and some digits
+/// that tell two names apart.
+fn dir_name(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' };
+    let digest = blake3::hash(name.as_bytes()).to_hex();
+    let shown: String = name.chars().map(plain).take(STAGING_NAME_MAX).collect();
+    format!("{shown}-{}", &digest[..8])
+}
+
 impl Builder {
     /// Counts a leaf, and keeps what is told of it.
-    fn leaf(&self, kind: &'static str, name: String, store: SharedStore, report: OpenReport) -> SharedStore {
+    fn leaf(
+        &self,
+        kind: &'static str,
+        name: String,
+        store: SharedStore,
+        report: OpenReport,
+        requests: Option<Arc<Requests>>,
+    ) -> SharedStore {
         let mut backends = lock(&self.parts.backends);
         let known = backends.iter_mut().find(|backend| backend.name == store.to_string());
-        let (counted, backend) = Counted::around(kind, store, known.as_ref().map(|known| known.traffic.clone()));
+        let (counted, mut backend) = Counted::around(kind, store, known.as_ref().map(|known| known.traffic.clone()));
+        if let Some(requests) = requests {
+            backend = backend.with_requests(requests);
+        }
         match known {
             Some(known) => *known = backend,
             None => backends.push(backend),
@@ -306,7 +365,9 @@ impl Builder {
             let mark = format!("blobsfile:{}", path.display());
             let seen = if is_side { marked::look(&index, &mark, &base, missing)? } else { Seen::Same };
             let space = Space::of(&index, &leaf_name)?;
-            let config = LeafConfig { name: leaf_name, dir: dir.clone(), disk, space, pack_bytes };
+            let (name, dir_of_packs) = (leaf_name, dir.clone());
+            let is_sealed_by_flush = false;
+            let config = LeafConfig { name, dir: dir_of_packs, disk, space, pack_bytes, is_sealed_by_flush };
             let (leaf, report) = BlobsFile::open(config, relied, &bad)?;
             let leaf: SharedStore = Arc::new(leaf);
             let leaf = if is_side { Arc::new(Marked::around(leaf, &dir)?) } else { leaf };
@@ -315,23 +376,37 @@ impl Builder {
         .await?;
         let bad_blobs = store.stats().await?.bad_blobs;
         let is_hurt = seen == Seen::Wiped || report.lost_blobs > 0 || bad_blobs > 0;
-        Ok(Built { store: self.leaf("blobsfile", name, store, report), is_hurt })
+        Ok(Built { store: self.leaf("blobsfile", name, store, report, None), is_hurt })
     }
 
-    async fn s3(&self, s3: config::S3Tree) -> Result<Built, StoreError> {
-        let place = self.checked_name(&Tree::S3(Box::new(s3)))?;
-        Err(StoreError::Inconsistent { place, what: "not built yet".into() })
+    async fn s3(&self, s3: S3Config) -> Result<Built, StoreError> {
+        let Ground { root, index, room, .. } = self.ground.clone();
+        let name = self.checked_name(&Tree::S3(Box::new(s3.clone())))?;
+        let (relied, bad) = (self.relied(&name), self.recorded.bad.get(&name).cloned().unwrap_or_default());
+        let leaf_name = name.clone();
+        let (store, report) = blocking(move || {
+            let space = Space::of(&index, &leaf_name)?;
+            let staging = root.join(STAGING).join(dir_name(&leaf_name));
+            s3::open(in_room(&absolute(s3, &root), room), space, leaf_name, relied, &bad, &staging)
+        })
+        .await?;
+        let requests = store.requests().clone();
+        let store: SharedStore = Arc::new(store);
+        let is_hurt = report.lost_blobs > 0 || store.stats().await?.bad_blobs > 0;
+        let leaf = self.leaf("s3", name, store, report, Some(requests));
+        Ok(Built { store: leaf, is_hurt })
     }
 
-    async fn encrypt(
-        self: Arc<Self>,
-        keys: Vec<config::KeySource>,
-        inner: Tree,
-        is_side: bool,
-    ) -> Result<Built, StoreError> {
-        let built = build(self.clone(), inner, is_side).await?;
-        let what = format!("not built yet: {} keys, hurt: {}", keys.len(), built.is_hurt);
-        Err(StoreError::Inconsistent { place: built.store.to_string(), what })
+    async fn encrypt(self: Arc<Self>, keys: Vec<KeySource>, inner: Tree, is_side: bool) -> Result<Built, StoreError> {
+        let name = format!("encrypt({})", name_of(&inner, self.ground.room));
+        let keys = load_keys(&keys, &self.ground.root)?;
+        let Built { store: inner, is_hurt } = build(self.clone(), inner, is_side).await?;
+        let (index, space_name) = (self.ground.index.clone(), name.clone());
+        let space = blocking(move || Space::of(&index, &space_name)).await?;
+        let (store, report) = Encrypt::open(inner, keys, space, &name).await?;
+        let is_hurt = is_hurt || !report.damage.is_empty();
+        let store: SharedStore = Arc::new(store);
+        Ok(Built { store, is_hurt })
     }
 
     async fn mirror(self: Arc<Self>, ack: config::Ack, sides: Vec<config::Side>) -> Result<Built, StoreError> {

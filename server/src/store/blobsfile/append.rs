@@ -172,7 +172,7 @@ impl Inner {
     }
 
     /// Ends the open pack with its footer. A footer that can't be written is no loss: the records say the same.
-    fn seal(&self, state: &mut State) -> Result<(), StoreError> {
+    pub(super) fn seal(&self, state: &mut State) -> Result<(), StoreError> {
         let Some(open) = state.appender.open.take() else { return Ok(()) };
         let footer = pack::footer(&open.records);
         let mut len = open.len;

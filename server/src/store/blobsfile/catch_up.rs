@@ -79,7 +79,11 @@ impl Inner {
         self.write_progress(&mut progress, end)?;
         let open = match packs.get(&last) {
             // A damaged pack takes no more, or what is appended could pass for the rest of what was lost.
-            Some(len) if !self.is_sealed(last)? && !progress.report.damage.iter().any(|it| it.cursor.pack == last) => {
+            Some(len)
+                if !self.config.is_sealed_by_flush
+                    && !self.is_sealed(last)?
+                    && !progress.report.damage.iter().any(|it| it.cursor.pack == last) =>
+            {
                 self.reopen(last, *len)?
             }
             _ => None,
@@ -110,8 +114,9 @@ impl Inner {
         let io = |source: io::Error| StoreError::io(path.display(), source);
         let file = self.file(number)?;
         let size = file.size().map_err(io)?;
-        // How much of this pack the log relies on.
+        // How much of this pack the log relies on, or can't have been torn.
         let durable_len = match number.cmp(&durable.pack) {
+            _ if self.config.is_sealed_by_flush => u64::MAX,
             std::cmp::Ordering::Less => u64::MAX,
             std::cmp::Ordering::Equal => durable.offset,
             std::cmp::Ordering::Greater => 0,
@@ -152,7 +157,7 @@ impl Inner {
                 }
             }
         }
-        if is_last && scan.position() < size {
+        if is_last && !self.config.is_sealed_by_flush && scan.position() < size {
             // A torn footer.
             let len = scan.position();
             file.truncate(len).and_then(|()| file.sync()).map_err(io)?;

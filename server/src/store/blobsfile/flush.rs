@@ -2,9 +2,13 @@
 
 use std::{collections::HashMap, sync::PoisonError};
 
-use datadb::{BlobId, failpoint};
+use datadb::{BlobId, Fault, failpoint};
 
-use super::{Inner, State, Totals, append::UnsyncedPack, entry::Entry};
+use super::{
+    Inner, State, Totals,
+    append::{OpenPack, UnsyncedPack},
+    entry::Entry,
+};
 use crate::{
     db::{BATCH_BYTES_MAX, Family, keys},
     store::{Cursor, Durable, StoreError},
@@ -31,6 +35,11 @@ impl Inner {
         let work = self.begin_flush()?;
         if let Err((pack, source)) = self.sync(&work) {
             let place = self.path(pack).display().to_string();
+            let source = match source.downcast::<Fault>() {
+                // Everything waits where it is found, in memory and in its pack, and the next flush tries again.
+                Ok(Fault { message: what, .. }) => return Err(StoreError::InDoubt { place, what }),
+                Err(source) => source,
+            };
             self.drop_unsynced(&work);
             return Err(StoreError::NotDurable { place, source });
         }
@@ -52,15 +61,22 @@ impl Inner {
         if state.is_broken {
             return Err(self.broken());
         }
+        let holds_records = |open: &OpenPack| !open.records.is_empty();
+        if self.config.is_sealed_by_flush && state.appender.open.as_ref().is_some_and(holds_records) {
+            self.seal(&mut state)?;
+        }
         let pending = std::mem::take(&mut state.pending);
         state.flushing.extend(pending);
         let State { appender, flushing, totals, unflushed_bytes, packs, .. } = &mut *state;
         let mut to_sync = appender.unsynced.clone();
         let sealed = to_sync.iter().map(|pack| (pack.pack.number, pack.len)).collect();
-        if let Some(open) = appender.open.as_ref().filter(|open| open.len > open.durable_len) {
+        let open = appender.open.as_ref();
+        // One that flushes seal, and that holds no record yet, is nothing that could be durable.
+        let unborn = open.filter(|_| self.config.is_sealed_by_flush).map_or(u64::MAX, |open| open.pack.number);
+        if let Some(open) = open.filter(|open| open.pack.number < unborn && open.len > open.durable_len) {
             to_sync.push(UnsyncedPack { pack: open.pack.clone(), len: open.len, durable_len: open.durable_len });
         }
-        let (pack, offset) = packs.last_key_value().map_or((0, 0), |(pack, len)| (*pack, *len));
+        let (pack, offset) = packs.range(..unborn).next_back().map_or((0, 0), |(pack, len)| (*pack, *len));
         Ok(Work {
             packs: to_sync,
             sealed,

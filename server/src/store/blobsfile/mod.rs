@@ -4,6 +4,7 @@
 //! synced the files; only then do the entries go to the index, in one batch with how far the packs are indexed. So an
 //! entry in the index names bytes that are durable, and what a crash leaves behind the indexed end is found again by
 //! reading the packs from there (`catch_up`). A failed sync drops what was pending: it counts as missing again.
+//! Where the medium says that nothing is lost (`InDoubt`), all of it waits for the next flush instead.
 
 mod append;
 mod catch_up;
@@ -65,6 +66,9 @@ pub struct LeafConfig {
     pub space: Space,
     /// A pack is sealed when it has reached this length; [`PACK_BYTES`] but for tests.
     pub pack_bytes: u64,
+    /// Whether a flush seals the open pack first: for media on which a file is there whole or not at all, and takes no
+    /// more once it is. There a pack is never cut, whatever is found in it.
+    pub is_sealed_by_flush: bool,
 }
 
 /// A directory of packs. See the module.

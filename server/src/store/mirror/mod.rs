@@ -42,7 +42,7 @@ pub use self::{
     side::{Opened, Opener, SideConfig, Standing},
     status::{MirrorStatus, SideStatus},
 };
-use super::{BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored};
+use super::{BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored, to_the_end};
 use crate::{config::Ack, db::SharedIndex};
 
 /// How long a write waits for sides that are about to be level.
@@ -130,7 +130,13 @@ impl Mirror {
             let inner = inner.clone();
             opening.spawn(async move { inner.revive(at).await });
         }
-        opening.join_all().await;
+        for opened in opening.join_all().await {
+            match opened {
+                // No waiting helps: somebody has to change something.
+                Err(error @ (StoreError::WrongKey { .. } | StoreError::Newer { .. })) => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
         inner.check_answers(config.needs_all_that_counts)?;
         inner.settle(config.settle).await?;
         inner.check_answers(config.needs_all_that_counts)?;
@@ -246,7 +252,7 @@ impl Inner {
 #[async_trait]
 impl BlobStore for Mirror {
     async fn put(&self, bundle: Bundle, label: Bytes) -> Result<Put, StoreError> {
-        run(self.inner.clone(), |inner| async move { inner.put(bundle, label).await }).await
+        to_the_end(self.inner.clone().put(bundle, label)).await
     }
 
     async fn find(&self, ids: &[BlobId]) -> Result<Vec<Presence>, StoreError> {
@@ -254,12 +260,11 @@ impl BlobStore for Mirror {
     }
 
     async fn get(&self, id: &BlobId) -> Result<Option<Stored>, StoreError> {
-        let id = *id;
-        run(self.inner.clone(), move |inner| async move { inner.get(&id).await }).await
+        to_the_end(self.inner.clone().get(*id)).await
     }
 
     async fn flush(&self) -> Result<Vec<Durable>, StoreError> {
-        run(self.inner.clone(), |inner| async move { inner.flush().await }).await
+        to_the_end(self.inner.clone().flush()).await
     }
 
     async fn enumerate(&self, after: Option<Cursor>, max: usize) -> Result<Vec<Item>, StoreError> {
@@ -268,17 +273,5 @@ impl BlobStore for Mirror {
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
         self.inner.stats().await
-    }
-}
-
-/// Runs a call to its end, also where its caller goes away.
-async fn run<T, F>(inner: Arc<Inner>, call: impl FnOnce(Arc<Inner>) -> F) -> T
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    match tokio::spawn(call(inner)).await {
-        Ok(value) => value,
-        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }

@@ -1,5 +1,7 @@
 //! Reading: the first level side in the config's order answers; what it lacks comes from the next, and goes back to it.
 
+use std::sync::Arc;
+
 use datadb::BlobId;
 
 use super::{Inner, tag};
@@ -48,13 +50,13 @@ impl Inner {
         Ok(presence)
     }
 
-    pub(super) async fn get(&self, id: &BlobId) -> Result<Option<Stored>, StoreError> {
+    pub(super) async fn get(self: Arc<Self>, id: BlobId) -> Result<Option<Stored>, StoreError> {
         let mut hurt = Vec::new();
-        let (found, first_error) = self.get_from(self.readable(), id, &mut hurt).await;
+        let (found, first_error) = self.get_from(self.readable(), &id, &mut hurt).await;
         match (found, first_error) {
             (Some(stored), _) => {
                 for at in hurt {
-                    self.put_again(at, id, &stored).await;
+                    self.put_again(at, &id, &stored).await;
                 }
                 Ok(Some(stored))
             }

@@ -38,8 +38,9 @@ pub(super) async fn tend(mirror: Weak<Inner>, at: usize) {
 impl Inner {
     /// Does what a side needs now; tells whether it is level after that.
     async fn tend_once(&self, at: usize) -> bool {
-        if self.sides[at].now().0 == Standing::Away {
-            self.revive(at).await;
+        // What failed is noted at the side, and said.
+        if self.sides[at].now().0 == Standing::Away && self.revive(at).await.is_err() {
+            return false;
         }
         match self.sides[at].now().0 {
             Standing::Away => false,
@@ -58,22 +59,27 @@ impl Inner {
     }
 
     /// Tries to reach a side: the store it had, or a new one.
-    pub(super) async fn revive(&self, at: usize) {
+    pub(super) async fn revive(&self, at: usize) -> Result<(), StoreError> {
         let side = &self.sides[at];
         let result = match side.now().1 {
             Some(store) => store.flush().await.map(|_| store),
             None => self.open_side(at).await,
         };
-        match result {
-            Ok(store) => side.answers(store),
+        let result = match result {
+            Ok(store) => {
+                side.answers(store);
+                Ok(())
+            }
             Err(error) => {
                 if side.trouble() != error.to_string() {
                     tracing::error!(%side, %error, "a side of a mirror is away");
                 }
                 side.fails(&error, matches!(error, StoreError::Gone { .. }));
+                Err(error)
             }
-        }
+        };
         self.changed.notify_waiters();
+        result
     }
 
     async fn open_side(&self, at: usize) -> Result<SharedStore, StoreError> {
