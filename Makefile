@@ -15,7 +15,7 @@ VENV     := $(CACHE)/venv
 S3       := $(CACHE)/s3
 
 .NOTPARALLEL:
-.PHONY: help build demo test lint install bench bench-mount bench-resp bench-check fuzz deps deps-test
+.PHONY: help build demo test lint install bench bench-mount bench-resp bench-stores bench-check fuzz deps deps-test
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-resp: build ## Measure the Redis protocol beside a redis-server
 
 bench-mount: build ## Measure the time machine beside restic mount and borg mount (as root)
 	@tests/bench/mount.py '$(RELEASE)' $(TREE) $(LARGE)
+
+bench-stores: build ## Measure each stack of stores beside plain BlobsFile
+	@S3_SERVER='$(wildcard $(S3)/bin/s3s-fs)' tests/bench/stores.py '$(RELEASE)' $(TREE)
 
 bench-check: deps ## Count the instructions of every stage; fails on 10 % more than on record
 	@tests/bench/instructions.sh "$$(tests/bench/stages.sh '$(CARGO_TARGET_DIR)')"

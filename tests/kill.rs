@@ -18,7 +18,8 @@ use support::{
     chance::{Chance, number_from},
     changing::{Changing, Fingerprint, fingerprint},
     place::scratch,
-    processes::{Client, Run, Running, Server, count, rebuilding},
+    processes::{Client, Run, Running, Server, count, rebuilding, rebuilding_with, server_command},
+    s3::{ACCESS_KEY, S3Server, SECRET_KEY},
     tree::{random_bytes, write},
 };
 use tempfile::TempDir;
@@ -41,18 +42,46 @@ struct Patient {
     /// where only the client died, a little later.
     broken_off: Vec<Fingerprint>,
     verified_bytes: u64,
+    /// Says where things are kept, if not in the data directory.
+    config: Option<PathBuf>,
+    /// A bucket, if things are kept in one.
+    _bucket: Option<S3Server>,
 }
 
 impl Patient {
     /// Seals its packs at so many bytes. The server listens on a path, so that after a restart clients find it again.
     fn new(seed: u64, pack_bytes: u64) -> Self {
+        Self::on(seed, pack_bytes, None, None)
+    }
+
+    /// The same with the stores of this config.
+    fn on(seed: u64, pack_bytes: u64, config: Option<&str>, bucket: Option<S3Server>) -> Self {
         let scratch = scratch();
         let socket = format!("unix:{}", scratch.path().join("s").display());
-        let options = ["--listen", &socket, "--pack-bytes", &pack_bytes.to_string()];
+        let pack_bytes = pack_bytes.to_string();
+        let mut options = vec!["--listen", &socket, "--pack-bytes", &pack_bytes];
+        let config = config.map(|text| {
+            let path = scratch.path().join("stores.toml");
+            write(&path, text.replace("SCRATCH", &scratch.path().display().to_string()));
+            path
+        });
+        for config in &config {
+            options.extend(["--config", config.to_str().expect("UTF-8")]);
+        }
         let server = Server::down(&scratch.path().join("data"), &options);
         let tree = Changing::new(&scratch.path().join("tree"), seed);
         let client = Client::of(&socket);
-        Self { scratch, server, client, tree, committed: BTreeMap::new(), broken_off: Vec::new(), verified_bytes: 0 }
+        Self {
+            scratch,
+            server,
+            client,
+            tree,
+            committed: BTreeMap::new(),
+            broken_off: Vec::new(),
+            verified_bytes: 0,
+            config,
+            _bucket: bucket,
+        }
     }
 
     /// One that has a backup, and a tree that changed since.
@@ -345,9 +374,53 @@ enum Victim {
 /// Real processes are killed with -9 at random moments while a changing tree is backed up.
 #[test]
 fn invariant_2_all_or_nothing_with_kill_9_at_random_moments() {
-    let (rounds, seed) = (number_from("DATADB_KILL_ROUNDS", 60), number_from("DATADB_KILL_SEED", 1));
+    let seed = number_from("DATADB_KILL_SEED", 1);
+    kill_at_random("one directory", Patient::new(seed, 1 << 20), 60);
+}
+
+/// The same on a mirror of two directories: whatever one side has ahead of the other, after the next start both have it.
+#[test]
+fn invariant_2_all_or_nothing_with_kill_9_on_a_mirror() {
+    let config = r#"
+        [blobs]
+        type = "mirror"
+        sides = [{ type = "blobsfile", path = "blobs" }, { type = "blobsfile", path = "SCRATCH/second" }]
+    "#;
+    let patient = Patient::on(number_from("DATADB_KILL_SEED", 1), 1 << 20, Some(config), None);
+    kill_at_random("mirror", patient, 16);
+}
+
+/// The same where everything lies sealed in a bucket.
+#[test]
+fn invariant_2_all_or_nothing_with_kill_9_on_an_encrypted_bucket() {
+    let bucket = S3Server::with_bucket("backups");
+    let config = format!(
+        r#"
+        [blobs]
+        type = "encrypt"
+        key_file = "SCRATCH/key"
+        [blobs.inner]
+        type = "s3"
+        bucket = "backups"
+        endpoint = "{}"
+        path_style = true
+        access_key_file = "SCRATCH/access"
+        secret_key_file = "SCRATCH/secret"
+        "#,
+        bucket.endpoint()
+    );
+    let patient = Patient::on(number_from("DATADB_KILL_SEED", 1), 1 << 20, Some(&config), Some(bucket));
+    for (name, text) in [("access", ACCESS_KEY), ("secret", SECRET_KEY)] {
+        write(patient.scratch.path().join(name), text);
+    }
+    server_command(&["keygen".as_ref(), patient.scratch.path().join("key").as_os_str()]).ok();
+    kill_at_random("encrypt(s3)", patient, 8);
+}
+
+/// So many rounds, unless `DATADB_KILL_ROUNDS` says otherwise.
+fn kill_at_random(stores: &str, mut patient: Patient, rounds: u64) {
+    let (rounds, seed) = (number_from("DATADB_KILL_ROUNDS", rounds), number_from("DATADB_KILL_SEED", 1));
     let mut chance = Chance::new(seed);
-    let mut patient = Patient::new(seed, 1 << 20);
     patient.server.start();
     let (mut kills, mut usual) = (0u64, Duration::from_millis(200));
     let began = Instant::now();
@@ -389,7 +462,7 @@ fn invariant_2_all_or_nothing_with_kill_9_at_random_moments() {
     patient.server.restart();
     patient.verify_all();
     println!(
-        "kill test: seed {seed}, {rounds} rounds, {kills} kills, {} backups, {} bytes verified, {} s",
+        "kill test on {stores}: seed {seed}, {rounds} rounds, {kills} kills, {} backups, {} bytes verified, {} s",
         patient.committed.len(),
         patient.verified_bytes,
         began.elapsed().as_secs()
@@ -421,13 +494,13 @@ fn round_of(patient: &mut Patient, victim: Victim, delay: Duration, chance: &mut
             if !has_index {
                 fs::remove_dir_all(patient.index()).expect("the index is deleted");
             }
-            let mut rebuild = rebuilding(patient.server.data(), None);
+            let mut rebuild = rebuilding_with(patient.server.data(), patient.config.as_deref(), None);
             thread::sleep(Duration::from_millis(chance.below(200)));
             rebuild.kill();
             let run = rebuild.finish();
             assert!(run.code == Some(0) || run.signal == Some(SIGKILL), "{run:?}");
             if !patient.index().exists() {
-                rebuilding(patient.server.data(), None).finish().ok();
+                rebuilding_with(patient.server.data(), patient.config.as_deref(), None).finish().ok();
             }
             kills += 1;
         }

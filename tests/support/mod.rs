@@ -17,5 +17,6 @@ pub mod place;
 pub mod processes;
 pub mod raw;
 pub mod resp;
+pub mod s3;
 pub mod tree;
 pub mod versions;

@@ -237,8 +237,16 @@ pub fn server_command(arguments: &[&OsStr]) -> Run {
 
 /// A rebuild of this data directory, on its way.
 pub fn rebuilding(data: &Path, failpoint: Option<&str>) -> Running {
+    rebuilding_with(data, None, failpoint)
+}
+
+/// The same with the stores of a config.
+pub fn rebuilding_with(data: &Path, config: Option<&Path>, failpoint: Option<&str>) -> Running {
     let mut command = Command::new(program("datadb-server"));
     command.arg("rebuild").arg("--data-dir").arg(data);
+    for config in config {
+        command.arg("--config").arg(config);
+    }
     command.envs(failpoint.map(|name| (datadb::failpoint::VARIABLE, name)));
     Running::start(command)
 }

@@ -82,7 +82,7 @@ async fn probe(leaf: &Tree, data_dir: &Path) -> Result<String, Box<dyn Error>> {
 
 /// Writes, reads and removes a file. A directory that is not there yet is tried at the nearest one above it.
 fn probe_dir(dir: &Path) -> io::Result<()> {
-    let existing = dir.ancestors().find(|dir| dir.is_dir());
+    let existing = dir.ancestors().find(|dir| dir.exists());
     let existing = existing.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let file = existing.join(PROBE);
     fs::OpenOptions::new().write(true).create_new(true).open(&file)?;

@@ -58,7 +58,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// There are packs or a log, but no complete index.
-    #[error("{dir} holds data but no complete index: run `datadb-server rebuild --data-dir {dir}`", dir = dir.display())]
+    #[error("{dir} holds data but no complete index: run `datadb-server rebuild --data-dir {dir}`, with the server's --config if it has one", dir = dir.display())]
     NoIndex {
         /// The data directory.
         dir: PathBuf,

@@ -16,7 +16,10 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::Instrument as _;
 
 use super::{Engine, EngineError, committer::bad_copy};
-use crate::store::{Presence, StoreError, blocking};
+use crate::{
+    log::record::BadCopy,
+    store::{Presence, StoreError, blocking},
+};
 
 /// Decoded bundles kept, of at most 1 MiB each.
 const CACHE_BUNDLES: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not 0");
@@ -122,7 +125,10 @@ impl Engine {
             }
         }
         let bundle = match self.inner.blobs.get(&wanted[0]).await {
-            Ok(Some(stored)) => stored.bundle,
+            Ok(Some(stored)) => {
+                self.report_healed().await?;
+                stored.bundle
+            }
             Ok(None) => return Ok((Piece::Missing(wanted), Vec::new())),
             Err(error) => {
                 self.report_damage(error).await?;
@@ -169,13 +175,26 @@ impl Engine {
     /// A bundle as it is stored, for another server. A copy that fails its verification is marked bad.
     pub async fn read_stored(&self, id: &BlobId) -> Result<Option<crate::store::Stored>, EngineError> {
         match self.inner.blobs.get(id).await {
-            Ok(stored) => Ok(stored),
+            Ok(stored) => {
+                self.report_healed().await?;
+                Ok(stored)
+            }
             Err(error) => {
                 let message = error.to_string();
                 self.report_damage(error).await?;
                 Err(EngineError::refused(datadb::Kind::Damaged, message))
             }
         }
+    }
+
+    /// Puts damaged records into the log that a mirror met and made up for, so that a rebuild knows of them too.
+    async fn report_healed(&self) -> Result<(), EngineError> {
+        let damaged = self.inner.stacks[0].take_damaged();
+        if damaged.is_empty() || self.inner.read_only.is_some() {
+            return Ok(());
+        }
+        let copies = damaged.into_iter().map(|(leaf, cursor)| BadCopy { leaf, cursor }).collect();
+        self.inner.committer.bad(copies).await
     }
 
     /// Puts a failed verification into the log, so that a rebuild knows of it too. Gives `Ok` if that is what the error

@@ -24,7 +24,7 @@ use crate::{
     log::{
         Log, LogError, LogReader, Position,
         kin::LogKin,
-        record::{Body, Genesis},
+        record::{BadCopy, Body, Genesis},
     },
     observe::Observed,
     random,
@@ -321,6 +321,7 @@ pub async fn rebuild(dir: DataDir, progress: &mut (dyn FnMut(&str) + Send)) -> R
 pub async fn heal(
     dir: DataDir,
     is_thorough: bool,
+    now: i64,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Found, OpenError> {
     if !dir.root.join("index/CURRENT").exists() {
@@ -332,11 +333,29 @@ pub async fn heal(
     }
     let log = open_log(&dir, &index, Purpose::Heal).await?;
     let stores = bring_up(&dir, index, log, Purpose::Heal, progress).await?;
+    if let Some(reason) = &stores.read_only {
+        return Err(EngineError::refused(datadb::Kind::Internal, format!("nothing is healed: {reason}")).into());
+    }
     for mirror in stores.log.mirrors().into_iter().chain(stores.blobs.mirrors()) {
         mirror.heal(is_thorough, progress).await?;
     }
+    note_damaged(&stores, now).await?;
     stores.stop().await;
     let Stores { index, found, .. } = stores;
     blocking(move || index.sync()).await?;
     Ok(found)
+}
+
+/// Puts damaged records into the log, so that a rebuild takes the copies that healed them.
+async fn note_damaged(stores: &Stores, now: i64) -> Result<(), OpenError> {
+    let damaged = stores.blobs.take_damaged();
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let copies = damaged.into_iter().map(|(leaf, cursor)| BadCopy { leaf, cursor }).collect();
+    let mut log = Log::new(stores.log.store.clone(), stores.position);
+    let (logged, result) = log.append(vec![Body::Bad(copies)], &[], now).await;
+    result.map_err(EngineError::from)?;
+    let index = stores.index.clone();
+    Ok(blocking(move || logged.iter().try_for_each(|logged| index.apply(logged))).await?)
 }

@@ -100,11 +100,7 @@ fn read_mark(dir: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn write_mark(dir: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = [0; DIGITS / 2];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
-    }
+    let bytes: [u8; DIGITS / 2] = crate::random::bytes()?;
     let mark: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let new = dir.join("side.new");
     let mut file = File::create(&new)?;

@@ -172,6 +172,11 @@ impl Stack {
         lock(&self.parts.mirrors).clone()
     }
 
+    /// Damaged records that mirrors met and made up for since the last call.
+    pub fn take_damaged(&self) -> Vec<(String, Cursor)> {
+        lock(&self.parts.mirrors).iter().flat_map(Mirror::take_damaged).collect()
+    }
+
     /// What opening the leaves found.
     pub fn take_reports(&self) -> Vec<LeafReport> {
         std::mem::take(&mut *lock(&self.parts.reports))

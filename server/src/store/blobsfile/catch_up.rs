@@ -220,10 +220,12 @@ impl Inner {
             let known = progress.fresh.get(&blob.id).copied().or(known);
             let totals = &mut progress.totals;
             match known {
-                Some(known) if !known.is_bad => {
+                // A second copy is there because the first was lost or damaged, or it came along: it is as good or better.
+                Some(known) if !known.is_bad && (is_bad || known.digest != blob.digest) => {
                     totals.dead_bytes += u64::from(blob.len);
                     continue;
                 }
+                Some(known) if !known.is_bad => totals.dead_bytes += u64::from(blob.len),
                 // A newer copy heals a bad one.
                 Some(_) if !is_bad => totals.bad_blobs = totals.bad_blobs.saturating_sub(1),
                 Some(_) => continue,

@@ -10,6 +10,9 @@ use crate::store::{Item, Outcome, Presence, StoreError, Stored};
 /// Blobs noted as lacking on a side; what is beyond is found by the next question.
 pub(super) const OWED_MAX: usize = 1 << 14;
 
+/// Damaged records noted for the log; what is beyond is found anew after a rebuild.
+const DAMAGED_MAX: usize = 1 << 12;
+
 /// Records read at once when a side is read through.
 const PAGE: usize = 256;
 
@@ -29,6 +32,15 @@ impl Inner {
 
     fn take_owed(&self) -> HashSet<(usize, BlobId)> {
         std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes a damaged record for the log.
+    pub(super) fn note_damage(&self, error: &StoreError) {
+        let StoreError::Damaged { leaf, cursor, .. } = error else { return };
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.len() < DAMAGED_MAX {
+            damaged.push((leaf.clone(), *cursor));
+        }
     }
 
     /// Gives level sides what was noted, before anything counts that may rely on it.
@@ -115,7 +127,10 @@ impl Inner {
                 let Some(first) = refs.first() else { continue };
                 match store.get(&first.id).await {
                     Ok(_) => {}
-                    Err(StoreError::Damaged { .. }) => damaged += 1,
+                    Err(error @ StoreError::Damaged { .. }) => {
+                        self.note_damage(&error);
+                        damaged += 1;
+                    }
                     Err(error) => return Err(error),
                 }
             }

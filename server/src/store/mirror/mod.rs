@@ -84,6 +84,8 @@ struct Inner {
     changed: Notify,
     /// Blobs that a side lacks and another has; bounded by `heal::OWED_MAX`.
     owed: Mutex<HashSet<(usize, BlobId)>>,
+    /// Damaged records that were met, for the log; bounded by `heal::DAMAGED_MAX`.
+    damaged: Mutex<Vec<(String, Cursor)>>,
     is_stopping: AtomicBool,
 }
 
@@ -123,6 +125,7 @@ impl Mirror {
             flushing: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             owed: Mutex::default(),
+            damaged: Mutex::default(),
             is_stopping: AtomicBool::new(false),
         });
         let mut opening = JoinSet::new();
@@ -164,6 +167,11 @@ impl Mirror {
     /// How the sides are.
     pub async fn status(&self) -> MirrorStatus {
         self.inner.status().await
+    }
+
+    /// Leaf and place of each damaged record that was met since the last call, so that the log can tell a rebuild.
+    pub fn take_damaged(&self) -> Vec<(String, Cursor)> {
+        std::mem::take(&mut *self.inner.damaged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Compares all sides from the front, copies what any of them lacks, and with `is_thorough` reads every record of

@@ -81,7 +81,10 @@ impl Inner {
                 Err(error) => {
                     tracing::warn!(side = %self.sides[at], %error, "a side can't give a blob; the next one is asked");
                     match error {
-                        StoreError::Damaged { .. } => hurt.push(at),
+                        StoreError::Damaged { .. } => {
+                            self.note_damage(&error);
+                            hurt.push(at);
+                        }
                         _ => self.demote(at, &error),
                     }
                     first_error.get_or_insert(error);

@@ -6,7 +6,7 @@ use super::{Inner, Standing, put::longer};
 use crate::store::{SharedStore, StoreError};
 
 /// How long a side that is away is left alone at first, and at most. A write that needs it asks at once.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 /// No side is tried more often than this, however many writes ask for it.
 const SPACING: Duration = Duration::from_millis(100);
