@@ -105,7 +105,7 @@ impl Engine {
         }
     }
 
-    /// The wanted blobs of one place: of one bundle, unless another side of a mirror answers whose bundles are cut otherwise.
+    /// The wanted blobs of one place, in the order of their ids: of one bundle, unless another side of a mirror answers whose bundles are cut otherwise.
     async fn fetch(&self, place: u64, wanted: Vec<BlobId>) -> Result<Vec<Piece>, EngineError> {
         let (mut pieces, mut left) = (Vec::new(), wanted);
         while !left.is_empty() {
@@ -141,7 +141,7 @@ impl Engine {
             return Err(EngineError::refused(datadb::Kind::Internal, "a bundle does not hold what the index says"));
         }
         let wanted_bytes: u64 =
-            bundle.refs().filter(|blob| inside.contains(&blob.id)).map(|blob| u64::from(blob.len)).sum();
+            bundle.refs().filter(|blob| inside.binary_search(&blob.id).is_ok()).map(|blob| u64::from(blob.len)).sum();
         if wanted_bytes * 2 >= u64::from(bundle.plain_bytes()) {
             return Ok((Piece::Bundle(bundle), rest));
         }
@@ -215,11 +215,11 @@ fn split(wanted: Vec<BlobId>, inside: impl Iterator<Item = BlobId>) -> (Vec<Blob
     wanted.into_iter().partition(|id| inside.contains(id))
 }
 
-/// A bundle of the wanted blobs alone, verified.
+/// A bundle of the wanted blobs alone, verified; they come in the order of their ids.
 async fn cut_out(plain: Plain, wanted: Vec<BlobId>) -> Result<Bundle, EngineError> {
     blocking(move || {
         let mut builder = BundleBuilder::new();
-        for (blob, bytes) in plain.iter().filter(|(blob, _)| wanted.contains(&blob.id)) {
+        for (blob, bytes) in plain.iter().filter(|(blob, _)| wanted.binary_search(&blob.id).is_ok()) {
             check(&blob, &bytes)?;
             builder.push(&blob, &bytes);
         }
