@@ -371,7 +371,6 @@ impl fmt::Display for Keys {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -12,7 +12,7 @@
 //! **What is found out.** A flipped bit, a cut, a blob or a label in the place of another, an old one in the place of a new
 //! one: the seal, or what is in it, doesn't fit what was asked for. A key that is missing: the index knows the ids of all
 //! keys that sealed anything, and every label names its own. A whole store set back to an older state is noticed by the
-//! log, whose records are numbered.
+//! log, whose records are numbered, as long as there is an index to compare it with; nobody else knows what came later.
 //!
 //! Rooms: `key` and `phrase` (files and words), `seal` (boxes), `content` (what is in them), `entry` (the index), and the
 //! verbs `put`, `read`, `flush`, `catch_up`.

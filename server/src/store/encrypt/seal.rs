@@ -129,7 +129,6 @@ pub fn open(keys: &Keys, kind: Kind, sealed: &[u8]) -> Result<Bytes, SealError> 
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests {
     use proptest::prelude::*;
     use zeroize::Zeroizing;
