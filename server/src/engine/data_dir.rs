@@ -180,7 +180,14 @@ impl DataDir {
         let dir = if name == LOG_LEAF { "meta" } else { "blobs" };
         let (dir, disk) = (self.root.join(dir), self.disk.clone());
         let space = Space::of(index, name)?;
-        Ok(LeafConfig { name: name.to_owned(), dir, disk, space, pack_bytes: self.pack_bytes, is_sealed_by_flush: false })
+        Ok(LeafConfig {
+            name: name.to_owned(),
+            dir,
+            disk,
+            space,
+            pack_bytes: self.pack_bytes,
+            is_sealed_by_flush: false,
+        })
     }
 
     pub(super) fn holds(&self, dir: &str) -> Result<bool, OpenError> {

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
-use super::{BlobStore, Cursor, Durable, Item, Outcome, Presence, Put, SharedStore, StoreError, StoreStats, Stored, s3::Requests};
+use super::{
+    BlobStore, Cursor, Durable, Item, Outcome, Presence, Put, SharedStore, StoreError, StoreStats, Stored, s3::Requests,
+};
 use crate::observe::Counter;
 
 /// What has gone through a backend since the server started. Bytes are as they are stored.
@@ -63,7 +65,8 @@ impl Counted {
     /// Puts the counting around a backend of this type. What comes back with it is for those who look.
     pub fn around(kind: &'static str, inner: SharedStore) -> (SharedStore, Backend) {
         let traffic = Arc::<Traffic>::default();
-        let backend = Backend { kind, name: inner.to_string(), traffic: traffic.clone(), requests: None, store: inner.clone() };
+        let backend =
+            Backend { kind, name: inner.to_string(), traffic: traffic.clone(), requests: None, store: inner.clone() };
         (Arc::new(Self { inner, traffic }), backend)
     }
 }

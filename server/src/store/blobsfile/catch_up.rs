@@ -80,7 +80,10 @@ impl Inner {
         let open = match packs.get(&last) {
             // A damaged pack takes no more, or what is appended could pass for the rest of what was lost.
             Some(len)
-                if !self.config.is_sealed_by_flush && !self.is_sealed(last)? && !progress.report.damage.iter().any(|it| it.cursor.pack == last) => {
+                if !self.config.is_sealed_by_flush
+                    && !self.is_sealed(last)?
+                    && !progress.report.damage.iter().any(|it| it.cursor.pack == last) =>
+            {
                 self.reopen(last, *len)?
             }
             _ => None,

@@ -4,7 +4,11 @@ use std::{collections::HashMap, sync::PoisonError};
 
 use datadb::{BlobId, Fault, failpoint};
 
-use super::{Inner, State, Totals, append::{OpenPack, UnsyncedPack}, entry::Entry};
+use super::{
+    Inner, State, Totals,
+    append::{OpenPack, UnsyncedPack},
+    entry::Entry,
+};
 use crate::{
     db::{BATCH_BYTES_MAX, Family, keys},
     store::{Cursor, Durable, StoreError},

@@ -144,7 +144,8 @@ impl ReadAhead {
         let (start, end) = (fetch.first * BLOCK_BYTES, object.len.min((last + 1) * BLOCK_BYTES));
         let result = self.client.get_range(object.key.clone(), start, end - 1).await;
         // Each block has memory of its own, or one that stays would keep all of them.
-        let result = result.map(|bytes| bytes.chunks(BLOCK_BYTES as usize).map(Bytes::copy_from_slice).collect::<Vec<_>>());
+        let result =
+            result.map(|bytes| bytes.chunks(BLOCK_BYTES as usize).map(Bytes::copy_from_slice).collect::<Vec<_>>());
         {
             let mut slots = self.slots();
             for block in fetch.first..=last {
@@ -186,12 +187,7 @@ fn first_of(object: &Object, block: u64, slots: &LruCache<(Arc<str>, u64), Slot>
 impl Fetch {
     /// Notes that blocks are coming, from `first` to `last` at most, up to one that is here or coming already, and gives the
     /// last of them.
-    fn begin(
-        slots: &mut LruCache<(Arc<str>, u64), Slot>,
-        object: &Object,
-        first: u64,
-        last: u64,
-    ) -> (Arc<Self>, u64) {
+    fn begin(slots: &mut LruCache<(Arc<str>, u64), Slot>, object: &Object, first: u64, last: u64) -> (Arc<Self>, u64) {
         let fetch = Arc::new(Self { first, result: Mutex::new(None), done: Condvar::new() });
         let last = last.min(object.last_block()).min(first + BLOCKS_MAX.get() as u64 / 2);
         let slot = |block| (object.key.clone(), block);

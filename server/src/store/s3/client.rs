@@ -147,7 +147,12 @@ impl Client {
     }
 
     /// Makes a request that carries so many bytes, as often as it takes within the patience. It must be safe to repeat.
-    pub(super) async fn ask<T, F>(&self, request: Request, bytes: u64, call: impl Fn() -> F + Send) -> Result<T, Failure>
+    pub(super) async fn ask<T, F>(
+        &self,
+        request: Request,
+        bytes: u64,
+        call: impl Fn() -> F + Send,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>> + Send,
     {
@@ -216,7 +221,11 @@ fn read_keys(source: &CredentialsSource) -> Result<Option<Credentials>, S3Error>
     }
 }
 
-async fn sdk(config: S3Config, keys: Option<Credentials>, store_time: StoreTime) -> Result<aws_sdk_s3::Client, S3Error> {
+async fn sdk(
+    config: S3Config,
+    keys: Option<Credentials>,
+    store_time: StoreTime,
+) -> Result<aws_sdk_s3::Client, S3Error> {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if let Some(region) = &config.region {

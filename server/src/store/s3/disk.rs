@@ -109,7 +109,8 @@ impl Disk for S3Disk {
         if files.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let staged = OpenOptions::new().read(true).write(true).create_new(true).open(self.bucket.staging.join(&name))?;
+        let staged =
+            OpenOptions::new().read(true).write(true).create_new(true).open(self.bucket.staging.join(&name))?;
         let file = self.file(name.clone(), State::Staged(Arc::new(staged)));
         files.insert(name, file.clone());
         Ok(file)

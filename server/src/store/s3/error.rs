@@ -17,13 +17,17 @@ pub enum S3Error {
         said: String,
     },
     /// There are no keys.
-    #[error("no access key is to be had ({said}): set access_key_file and secret_key_file, a profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")]
+    #[error(
+        "no access key is to be had ({said}): set access_key_file and secret_key_file, a profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    )]
     NoKey {
         /// Where was looked.
         said: String,
     },
     /// The keys are good, but don't open this.
-    #[error("the store denies access ({said}): the key's owner needs the rights to list, read, write and delete below the prefix")]
+    #[error(
+        "the store denies access ({said}): the key's owner needs the rights to list, read, write and delete below the prefix"
+    )]
     Denied {
         /// The store's own words.
         said: String,
@@ -62,7 +66,9 @@ pub enum S3Error {
         said: String,
     },
     /// Another server has the lease.
-    #[error("{holder} writes here; two servers must not write one prefix: stop the other, or, if it is dead, wait until {until}")]
+    #[error(
+        "{holder} writes here; two servers must not write one prefix: stop the other, or, if it is dead, wait until {until}"
+    )]
     Held {
         /// Who.
         holder: String,
@@ -70,7 +76,9 @@ pub enum S3Error {
         until: String,
     },
     /// Another server took the lease over.
-    #[error("{holder} has taken the lease over; nothing more is written from here: stop one of the two, then restart this one")]
+    #[error(
+        "{holder} has taken the lease over; nothing more is written from here: stop one of the two, then restart this one"
+    )]
     Taken {
         /// Who.
         holder: String,
@@ -160,9 +168,7 @@ where
             SdkError::ServiceError(service) => judge(&Answer::of(service.err().meta(), service.raw())),
             SdkError::TimeoutError(_) => Self::unreachable("no answer in time"),
             SdkError::ResponseError(_) => Self::unreachable(context(&error)),
-            SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
-                Self::unreachable(context(&error))
-            }
+            SdkError::DispatchFailure(failure) if !failure.is_user() => Self::unreachable(context(&error)),
             _ => {
                 let said = context(&error);
                 let is_key = said.contains("credentials");
@@ -210,7 +216,12 @@ impl Answer {
 
     fn said(&self) -> String {
         let Self { status, code, message, .. } = self;
-        [&format!("status {status}"), code, message].into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(", ")
+        [&format!("status {status}"), code, message]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -219,14 +230,18 @@ fn judge(answer: &Answer) -> Failure {
     let said = answer.said();
     match (&*answer.code, answer.status) {
         ("NoSuchBucket", _) => Failure::Final(S3Error::NoBucket),
-        ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken" | "TokenRefreshRequired", _) => {
-            Failure::Final(S3Error::WrongKey { said })
-        }
+        (
+            "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken" | "TokenRefreshRequired",
+            _,
+        ) => Failure::Final(S3Error::WrongKey { said }),
         ("RequestTimeTooSkewed" | "RequestExpired", _) => {
             Failure::Final(S3Error::ClockOff { store_time: answer.date.clone() })
         }
         (
-            "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException",
+            "PermanentRedirect"
+            | "TemporaryRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException",
             _,
         )
         | (_, 301 | 307) => Failure::Final(S3Error::OtherRegion { region: answer.region.clone() }),
@@ -245,5 +260,45 @@ fn judge(answer: &Answer) -> Failure {
         }
         (_, 408 | 500..) => Failure::Transient(S3Error::Busy { said }),
         _ => Failure::Final(S3Error::Other { said }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, code: &str) -> Failure {
+        judge(&Answer { status, code: code.into(), ..Answer::default() })
+    }
+
+    #[test]
+    fn what_may_go_better_is_tried_again_and_what_asks_for_less_slows_down() {
+        for (status, code) in
+            [(500, "InternalError"), (500, ""), (502, ""), (504, ""), (400, "RequestTimeout"), (408, "")]
+        {
+            assert!(matches!(judged(status, code), Failure::Transient(S3Error::Busy { .. })), "{status} {code}");
+        }
+        for (status, code) in [(503, "SlowDown"), (503, ""), (429, ""), (400, "ThrottlingException")] {
+            assert!(matches!(judged(status, code), Failure::Throttled(S3Error::Busy { .. })), "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn what_would_go_the_same_way_is_said_at_once() {
+        for (status, code, expected) in [
+            (404, "NoSuchBucket", S3Error::NoBucket),
+            (301, "", S3Error::OtherRegion { region: None }),
+            (400, "AuthorizationHeaderMalformed", S3Error::OtherRegion { region: None }),
+            (403, "RequestTimeTooSkewed", S3Error::ClockOff { store_time: None }),
+            (403, "", S3Error::Denied { said: "status 403".into() }),
+            (403, "InvalidAccessKeyId", S3Error::WrongKey { said: "status 403, InvalidAccessKeyId".into() }),
+            (400, "Strange", S3Error::Other { said: "status 400, Strange".into() }),
+        ] {
+            assert_eq!(judged(status, code), Failure::Final(expected), "{status} {code}");
+        }
+        assert_eq!(judged(404, ""), Failure::Missing);
+        assert_eq!(judged(412, ""), Failure::Condition);
+        assert_eq!(judged(416, ""), Failure::Range);
+        assert_eq!(judged(501, "NotImplemented"), Failure::NotImplemented);
     }
 }

@@ -110,9 +110,9 @@ struct Record {
 
 impl Record {
     fn encode(&self) -> Bytes {
-        let holder = self.holder.as_ref().map(|holder| {
-            json!({ "owner": holder.owner, "host": holder.host, "pid": holder.pid, "since": holder.since })
-        });
+        let holder = self.holder.as_ref().map(
+            |holder| json!({ "owner": holder.owner, "host": holder.host, "pid": holder.pid, "since": holder.since }),
+        );
         let (fence, renewals) = (self.fence, self.renewals);
         json!({ "version": VERSION, "fence": fence, "renewals": renewals, "holder": holder }).to_string().into()
     }
@@ -390,7 +390,9 @@ mod tests {
     fn a_newer_lease_is_refused_and_other_bytes_are_none() {
         let newer = br#"{"version":2,"who":"knows"}"#;
         assert_eq!(Record::decode("lease", newer), Err(S3Error::Newer { key: "lease".into(), version: 2 }));
-        for bytes in [&b""[..], b"{}", b"[]", br#"{"version":1}"#, br#"{"version":1,"fence":1,"renewals":0,"holder":{}}"#] {
+        for bytes in
+            [&b""[..], b"{}", b"[]", br#"{"version":1}"#, br#"{"version":1,"fence":1,"renewals":0,"holder":{}}"#]
+        {
             assert!(matches!(Record::decode("lease", bytes), Err(S3Error::Other { .. })));
         }
     }

@@ -27,13 +27,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
+use self::{client::Client, disk::S3Disk, error::Failure, lease::Lease};
 pub use self::{
     config::{CredentialsSource, ObjectLock, Patience, S3Config, ServerSideEncryption},
     error::S3Error,
     probe::{ProbeReport, probe},
     requests::{Request, Requests},
 };
-use self::{client::Client, disk::S3Disk, error::Failure, lease::Lease};
 use super::{
     BlobStore, Cursor, Durable, Item, Presence, Put, StoreError, StoreStats, Stored,
     blobsfile::{BlobsFile, LeafConfig, OpenReport, PACK_BYTES, Relied},
@@ -98,7 +98,12 @@ pub fn holds_packs(config: &S3Config) -> Result<bool, StoreError> {
 fn newest_fence(client: &Client) -> Result<u64, S3Error> {
     let asking = client.clone();
     let listed = client.wait(async move { asking.list().await }).map_err(Failure::into_error)?;
-    Ok(listed.iter().filter_map(|object| disk::parse_object_name(&object.name)).map(|(_, fence)| fence).max().unwrap_or(0))
+    Ok(listed
+        .iter()
+        .filter_map(|object| disk::parse_object_name(&object.name))
+        .map(|(_, fence)| fence)
+        .max()
+        .unwrap_or(0))
 }
 
 impl S3Store {

@@ -97,7 +97,8 @@ async fn send_parts(
 
 /// What a part's task came to. Whoever drops the set on the way out ends the other tasks.
 fn joined<T>(result: Result<Result<T, Failure>, tokio::task::JoinError>) -> Result<T, Failure> {
-    result.unwrap_or_else(|error| Err(Failure::Final(S3Error::Other { said: format!("a part's upload ended: {error}") })))
+    result
+        .unwrap_or_else(|error| Err(Failure::Final(S3Error::Other { said: format!("a part's upload ended: {error}") })))
 }
 
 async fn send_part(
@@ -152,6 +153,7 @@ async fn read(file: Arc<File>, offset: u64, len: u64) -> Result<Bytes, Failure> 
         file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes.into())
     };
-    let staged = |error: io::Error| Failure::Final(S3Error::Other { said: format!("a staged pack can't be read: {error}") });
+    let staged =
+        |error: io::Error| Failure::Final(S3Error::Other { said: format!("a staged pack can't be read: {error}") });
     crate::store::blocking(read).await.map_err(staged)
 }
