@@ -10,11 +10,15 @@ use datadb_server::store::{
     BlobStore as _, Presence,
     blobsfile::Relied,
     conformance::sample,
-    s3::{Patience, S3Config},
+    s3::{Patience, S3Config, probe},
 };
 
-use crate::scene::{Scene, put, read};
+use crate::{
+    s3_proxy::{Seen, Trouble},
+    scene::{Scene, put, read},
+};
 
+/// Two servers must not write one prefix.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_server_is_refused_and_told_who_holds_the_lease() {
     let scene = Scene::new();
@@ -37,9 +41,23 @@ async fn the_second_server_is_refused_and_told_who_holds_the_lease() {
     drop(scene.side("second").open(scene.config()));
 }
 
+/// A server that can't renew its lease loses it to the next, and then writes nothing more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_runs_out_may_be_taken_and_its_holder_stops_writing() {
+    loses_its_lease(&Scene::new()).await;
+}
+
+/// The same where the store knows no conditional writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_conditional_writes_two_servers_are_kept_apart_too() {
     let scene = Scene::new();
+    let is_conditional = |seen: &Seen| seen.head.contains("if-match:") || seen.head.contains("if-none-match:");
+    scene.proxy.plan(u32::MAX, Trouble::Refused(501, "NotImplemented"), is_conditional);
+    assert!(!probe(&scene.through_proxy()).unwrap().honours_conditions);
+    loses_its_lease(&scene).await;
+}
+
+async fn loses_its_lease(scene: &Scene) {
     let short = |config: S3Config| {
         let patience = Patience { lease: Duration::from_secs(1), ..config.patience };
         S3Config { patience, ..config }
@@ -68,6 +86,7 @@ async fn a_lease_that_runs_out_may_be_taken_and_its_holder_stops_writing() {
     assert!(scene.side("third").try_open(short(scene.config()), Relied::Index).is_err());
 }
 
+/// A request that arrives after its sender died can't replace what a later run wrote, nor pass for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_run_sends_late_does_not_count() {
     let scene = Scene::new();

@@ -49,6 +49,7 @@ async fn a_flush_in_doubt_loses_nothing_and_the_next_sends_the_same_again() {
     assert_eq!(rebuilt.flush().await.unwrap(), durable);
 }
 
+/// Each trouble once in the way of a flush, and the flush succeeds by itself, with one object to show for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn transient_errors_are_tried_again_and_leave_one_object() {
     let scene = Scene::new();
@@ -83,6 +84,7 @@ async fn transient_errors_are_tried_again_and_leave_one_object() {
     assert_eq!(scene.side("new").open(scene.config()).stats().await.unwrap(), stats);
 }
 
+/// Large packs go in parts, and each part, their beginning and their end may fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_packs_go_in_parts_that_may_fail() {
     let scene = Scene::new();
@@ -105,7 +107,7 @@ async fn large_packs_go_in_parts_that_may_fail() {
     assert_eq!(requests.get(Request::Put), 0);
     assert_eq!(requests.get(Request::Part), 3 + 2, "20 MB in parts of 8 MiB, two of them twice");
     let seen = scene.proxy.seen();
-    let begun = seen.iter().filter(|seen| is_begin(seen)).next_back().unwrap();
+    let begun = seen.iter().rfind(|seen| is_begin(seen)).unwrap();
     assert!(begun.head.contains("x-amz-storage-class: reduced_redundancy"), "{}", begun.head);
     // Read forwards, blocks come by the request of many; who asks for what is on its way waits for it.
     let tasks: Vec<_> = blobs
@@ -129,6 +131,7 @@ async fn large_packs_go_in_parts_that_may_fail() {
     assert!(gets <= 5, "20 blocks in {gets} requests");
 }
 
+/// What a store says no to is one line that names the place and the way out, and never shows a secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_refusal_is_one_clear_line() {
     let scene = Scene::new();
@@ -170,6 +173,7 @@ async fn each_refusal_is_one_clear_line() {
     }
 }
 
+/// An outage says nothing of the bytes: they don't count as damaged.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_no_damage() {
     let scene = Scene::new();

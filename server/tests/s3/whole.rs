@@ -14,8 +14,7 @@ use datadb_server::{
     },
 };
 
-use crate::s3_proxy::Seen;
-use crate::scene::{BUCKET, Scene, copy_dir, put, read};
+use crate::scene::{Scene, copy_dir, put, read};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_s3_leaf_conforms() {
@@ -34,6 +33,7 @@ async fn the_s3_leaf_conforms() {
     assert!(requests.get(Request::Put) > 0);
 }
 
+/// The bucket is enough: whatever lay on this side is lost, and everything comes back in the same order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_alone_gives_everything_back() {
     let scene = Scene::new();
@@ -60,6 +60,7 @@ async fn a_bucket_alone_gives_everything_back() {
     assert_eq!(scene.packs().len(), 4);
 }
 
+/// Small files don't become requests: many records are one object, and what changes nothing asks nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_grow_with_bytes_not_with_blobs() {
     let scene = Scene::new();
@@ -92,6 +93,7 @@ async fn requests_grow_with_bytes_not_with_blobs() {
     assert!(reader.next().await.unwrap().is_none());
 }
 
+/// The log's packs lie below the blobs', and neither listing shows the other's.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_lies_below_the_blobs_and_neither_sees_the_other() {
     let scene = Scene::new();
@@ -108,6 +110,7 @@ async fn the_log_lies_below_the_blobs_and_neither_sees_the_other() {
     assert_eq!(again.stats().await.unwrap().blobs, 1);
 }
 
+/// {delete, truncate, flip a byte} of an object: named, missing from then on, healed by the next upload.
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_objects_are_found_and_healed() {
     type Hurt = fn(&Path);
@@ -150,6 +153,7 @@ async fn damaged_objects_are_found_and_healed() {
     }
 }
 
+/// Without the index, an object that is missing below what the log relies on is damage too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_misses_an_object_that_the_log_relies_on() {
     let scene = Scene::new();
@@ -162,6 +166,7 @@ async fn a_rebuild_misses_an_object_that_the_log_relies_on() {
     assert_eq!(report.damage.len(), 1);
 }
 
+/// Encryption by the store and object lock are asked for with each pack.
 #[tokio::test(flavor = "multi_thread")]
 async fn packs_are_kept_as_the_config_says() {
     let scene = Scene::new();

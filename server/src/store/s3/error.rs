@@ -231,7 +231,12 @@ fn judge(answer: &Answer) -> Failure {
     match (&*answer.code, answer.status) {
         ("NoSuchBucket", _) => Failure::Final(S3Error::NoBucket),
         (
-            "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken" | "TokenRefreshRequired",
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "InvalidToken"
+            | "ExpiredToken"
+            | "TokenRefreshRequired"
+            | "NotSignedUp",
             _,
         ) => Failure::Final(S3Error::WrongKey { said }),
         ("RequestTimeTooSkewed" | "RequestExpired", _) => {
