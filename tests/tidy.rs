@@ -22,11 +22,12 @@ const EDGES: [(&str, &str); 8] = [
 ];
 
 /// Foreign things, and the only crate that may name each.
-const FOREIGN: [(&str, &str); 9] = [
+const FOREIGN: [(&str, &str); 10] = [
     ("rocksdb", "datadb-server"),
     ("aws-config", "datadb-server"),
     ("aws-sdk-s3", "datadb-server"),
     ("aws-sdk-glacier", "datadb-server"),
+    ("aws-smithy-http-client", "datadb-server"),
     ("fuser", "datadb-fuse"),
     ("redis-protocol", "datadb-resp"),
     ("fastcdc", "datadb-client"),

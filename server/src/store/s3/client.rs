@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    io,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -92,12 +91,19 @@ impl Intercept for StoreTime {
 impl Client {
     /// Gets ready to speak to a bucket. Blocks; nothing is asked of the bucket yet.
     pub(super) fn connect(config: &S3Config) -> Result<Self, S3Error> {
-        let failed = |error: io::Error| S3Error::Other { said: format!("can't start: {error}") };
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(2).thread_name("s3").enable_all().build().map_err(failed)?;
         let keys = read_keys(&config.credentials)?;
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).thread_name("s3").enable_all().build();
+        let runtime = runtime.map_err(|error| S3Error::Other { said: format!("can't start: {error}") })?;
         let store_time = StoreTime::default();
-        let sdk = wait_on(&runtime, sdk(config.clone(), keys, store_time.clone()))?;
+        let sdk = match wait_on(&runtime, sdk(config.clone(), keys, store_time.clone())) {
+            Ok(sdk) => sdk,
+            Err(error) => {
+                // Left to itself it would wait for its threads, which asynchronous callers must not.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         let inner = Inner {
             sdk,
             config: config.clone(),
@@ -238,13 +244,18 @@ async fn sdk(
         loader = loader.credentials_provider(keys);
     }
     let shared = loader.load().await;
+    // Locked objects are refused without a checksum.
+    let request_checksums = match config.object_lock {
+        Some(_) => RequestChecksumCalculation::WhenSupported,
+        None => RequestChecksumCalculation::WhenRequired,
+    };
     let mut builder = aws_sdk_s3::config::Builder::from(&shared)
         // Retries are made, counted and budgeted here, for all requests of a leaf together.
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
         // Bodies are signed by their SHA-256, and packs carry checksums of their own; other stores than AWS stumble over
         // the newer trailing checksums.
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .request_checksum_calculation(request_checksums)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .force_path_style(config.is_path_style)
         .interceptor(store_time);

@@ -168,9 +168,7 @@ where
             SdkError::ServiceError(service) => judge(&Answer::of(service.err().meta(), service.raw())),
             SdkError::TimeoutError(_) => Self::unreachable("no answer in time"),
             SdkError::ResponseError(_) => Self::unreachable(context(&error)),
-            SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
-                Self::unreachable(context(&error))
-            }
+            SdkError::DispatchFailure(failure) if !failure.is_user() => Self::unreachable(context(&error)),
             _ => {
                 let said = context(&error);
                 let is_key = said.contains("credentials");
@@ -233,7 +231,12 @@ fn judge(answer: &Answer) -> Failure {
     match (&*answer.code, answer.status) {
         ("NoSuchBucket", _) => Failure::Final(S3Error::NoBucket),
         (
-            "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken" | "TokenRefreshRequired",
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "InvalidToken"
+            | "ExpiredToken"
+            | "TokenRefreshRequired"
+            | "NotSignedUp",
             _,
         ) => Failure::Final(S3Error::WrongKey { said }),
         ("RequestTimeTooSkewed" | "RequestExpired", _) => {
@@ -262,5 +265,45 @@ fn judge(answer: &Answer) -> Failure {
         }
         (_, 408 | 500..) => Failure::Transient(S3Error::Busy { said }),
         _ => Failure::Final(S3Error::Other { said }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, code: &str) -> Failure {
+        judge(&Answer { status, code: code.into(), ..Answer::default() })
+    }
+
+    #[test]
+    fn what_may_go_better_is_tried_again_and_what_asks_for_less_slows_down() {
+        for (status, code) in
+            [(500, "InternalError"), (500, ""), (502, ""), (504, ""), (400, "RequestTimeout"), (408, "")]
+        {
+            assert!(matches!(judged(status, code), Failure::Transient(S3Error::Busy { .. })), "{status} {code}");
+        }
+        for (status, code) in [(503, "SlowDown"), (503, ""), (429, ""), (400, "ThrottlingException")] {
+            assert!(matches!(judged(status, code), Failure::Throttled(S3Error::Busy { .. })), "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn what_would_go_the_same_way_is_said_at_once() {
+        for (status, code, expected) in [
+            (404, "NoSuchBucket", S3Error::NoBucket),
+            (301, "", S3Error::OtherRegion { region: None }),
+            (400, "AuthorizationHeaderMalformed", S3Error::OtherRegion { region: None }),
+            (403, "RequestTimeTooSkewed", S3Error::ClockOff { store_time: None }),
+            (403, "", S3Error::Denied { said: "status 403".into() }),
+            (403, "InvalidAccessKeyId", S3Error::WrongKey { said: "status 403, InvalidAccessKeyId".into() }),
+            (400, "Strange", S3Error::Other { said: "status 400, Strange".into() }),
+        ] {
+            assert_eq!(judged(status, code), Failure::Final(expected), "{status} {code}");
+        }
+        assert_eq!(judged(404, ""), Failure::Missing);
+        assert_eq!(judged(412, ""), Failure::Condition);
+        assert_eq!(judged(416, ""), Failure::Range);
+        assert_eq!(judged(501, "NotImplemented"), Failure::NotImplemented);
     }
 }

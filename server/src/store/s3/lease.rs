@@ -285,13 +285,20 @@ fn refuse_if_held(
     Err(S3Error::Held { holder: holder.to_string(), until: time(until) })
 }
 
-/// Whether the store refuses to replace an object that may only be made: tried with the very bytes that are there.
+/// No object has this tag.
+const OTHER_TAG: &str = "\"00000000000000000000000000000000\"";
+
+/// Whether the store refuses to replace an object that may only be made, or that is not the one which is meant: tried with
+/// the very bytes that are there.
 async fn honours_conditions(client: &Client, key: &str, record: &Record) -> Result<bool, S3Error> {
-    match put(client, key, record, &Condition::Absent).await {
-        Err(Failure::Condition) => Ok(true),
-        Ok(_) | Err(Failure::NotImplemented) => Ok(false),
-        Err(other) => Err(other.into_error()),
+    for condition in [Condition::Absent, Condition::Is(OTHER_TAG.to_owned())] {
+        match put(client, key, record, &condition).await {
+            Err(Failure::Condition) => {}
+            Ok(_) | Err(Failure::NotImplemented) => return Ok(false),
+            Err(other) => return Err(other.into_error()),
+        }
     }
+    Ok(true)
 }
 
 async fn put(client: &Client, key: &str, record: &Record, condition: &Condition) -> Result<Option<String>, Failure> {
@@ -377,11 +384,14 @@ fn is_of(record: &Record, holder: &Holder) -> bool {
 mod tests {
     use super::*;
 
+    const FREE: &str = r#"{"fence":3,"holder":null,"renewals":5,"version":1}"#;
+
     #[test]
     fn a_lease_comes_back_as_it_was_written() {
         let holder = Holder { owner: "00".repeat(16), host: "h\"ost".into(), pid: 7, since: 1_700_000_000 };
         for holder in [None, Some(holder)] {
             let record = Record { fence: 3, renewals: 5, holder };
+            assert!(record.holder.is_some() || record.encode() == FREE);
             assert_eq!(Record::decode("lease", &record.encode()), Ok(record));
         }
     }

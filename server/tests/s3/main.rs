@@ -1,0 +1,12 @@
+//! The S3 leaf against a real S3 server, with a proxy in between that breaks what it is told to.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod lease;
+#[path = "../../../tests/support/s3_proxy.rs"]
+mod s3_proxy;
+#[path = "../../../tests/support/s3.rs"]
+mod s3_server;
+mod scene;
+mod trouble;
+mod whole;
