@@ -139,6 +139,9 @@ async fn mirrors(out: &mut Exposition, engine: &Engine) {
         let MirrorStatus { name, sides: found } = mirror.status().await;
         sides.extend(found.into_iter().map(|side| (name.clone(), side)));
     }
+    if sides.is_empty() {
+        return;
+    }
     let labels: Vec<[(&str, &str); 2]> =
         sides.iter().map(|(mirror, side)| [("mirror", &**mirror), ("side", &*side.name)]).collect();
     let labels = || labels.iter().map(|labels| &labels[..]);

@@ -144,14 +144,8 @@ async fn what_a_question_finds_on_the_second_side_only_is_owed_to_the_first() {
     let root = tempfile::tempdir().unwrap();
     let index = Arc::new(Index::open(&root.path().join("index")).unwrap());
     let mirror = open(&index, root.path()).await;
-    let (_, b) = (0, 1);
     let blob = sample(7, 900);
     let id = BlobId::of(&blob);
-    // Put behind the mirror's back on the second side.
-    let other = disk_side(&index, "b", &root.path().join("b"));
-    assert_eq!(other.name, "b");
-    let status = mirror.status().await;
-    assert_eq!(status.sides[b].standing, Standing::Level);
     mirror.put(bundle(std::slice::from_ref(&blob)), Bytes::from("label")).await.unwrap();
     mirror.flush().await.unwrap();
     mirror.stop().await;

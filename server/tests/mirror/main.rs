@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#[path = "../../../tests/support/s3.rs"]
+mod s3;
+
 mod acks;
 mod conformance;
 mod healing;
 mod histories;
 mod scene;
+mod stacks;

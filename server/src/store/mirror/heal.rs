@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, sync::PoisonError};
 
-use datadb::BlobId;
+use datadb::{BlobId, BlobRef};
 
 use super::{Inner, Standing};
-use crate::store::{Item, Outcome, Presence, StoreError, Stored};
+use crate::store::{Item, Outcome, Presence, SharedStore, StoreError, Stored};
 
 /// Blobs noted as lacking on a side; what is beyond is found by the next question.
 pub(super) const OWED_MAX: usize = 1 << 14;
@@ -124,14 +124,15 @@ impl Inner {
                 };
                 after = Some(*cursor);
                 records += 1;
-                let Some(first) = refs.first() else { continue };
-                match store.get(&first.id).await {
-                    Ok(_) => {}
-                    Err(error @ StoreError::Damaged { .. }) => {
-                        self.note_damage(&error);
-                        damaged += 1;
+                for id in one_of_each(&store, refs).await? {
+                    match store.get(&id).await {
+                        Ok(_) => {}
+                        Err(error @ StoreError::Damaged { .. }) => {
+                            self.note_damage(&error);
+                            damaged += 1;
+                        }
+                        Err(error) => return Err(error),
                     }
-                    Err(error) => return Err(error),
                 }
             }
             if page.len() < PAGE {
@@ -140,4 +141,19 @@ impl Inner {
             }
         }
     }
+}
+
+/// A blob of each bundle in which a record's blobs lie: some of them may count elsewhere.
+async fn one_of_each(store: &SharedStore, refs: &[BlobRef]) -> Result<Vec<BlobId>, StoreError> {
+    let ids: Vec<BlobId> = refs.iter().map(|blob| blob.id).collect();
+    let mut places = HashSet::new();
+    let mut one_of_each = Vec::new();
+    for (id, presence) in ids.iter().zip(store.find(&ids).await?) {
+        if let Presence::Have(found) = presence
+            && places.insert(found.place)
+        {
+            one_of_each.push(*id);
+        }
+    }
+    Ok(one_of_each)
 }
