@@ -107,8 +107,14 @@ impl Scene {
 /// A leaf on disk.
 pub fn leaf(index: &SharedIndex, name: &str, dir: &Path) -> (BlobsFile, bool) {
     let space = Space::of(index, name).unwrap();
-    let config =
-        LeafConfig { name: name.to_owned(), dir: dir.to_owned(), disk: Arc::new(RealDisk), space, pack_bytes: 1 << 20 };
+    let config = LeafConfig {
+        name: name.to_owned(),
+        dir: dir.to_owned(),
+        disk: Arc::new(RealDisk),
+        space,
+        pack_bytes: 1 << 20,
+        is_sealed_by_flush: false,
+    };
     let (leaf, report) = BlobsFile::open(config, Relied::Index, &[]).unwrap();
     (leaf, report.lost_blobs > 0)
 }
