@@ -65,7 +65,7 @@ impl Patient {
             write(&path, text.replace("SCRATCH", &scratch.path().display().to_string()));
             path
         });
-        for config in &config {
+        if let Some(config) = &config {
             options.extend(["--config", config.to_str().expect("UTF-8")]);
         }
         let server = Server::down(&scratch.path().join("data"), &options);

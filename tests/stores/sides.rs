@@ -53,9 +53,10 @@ fn damage(dir: &Path) -> usize {
         let mut bytes = fs::read(&path).expect("a pack");
         let magic = bytes[24..32].to_vec();
         let records: Vec<usize> = (0..bytes.len() - 8).filter(|at| bytes[*at..at + 8] == magic[..]).collect();
-        for pair in records.windows(2).step_by(10) {
-            // The last byte before the next record is the last byte of this one's data.
-            bytes[pair[1] - 1] ^= 0x10;
+        // Heads stand in the footer too, close together; between a record's head and the next lies its data.
+        let with_data = records.windows(2).filter(|pair| pair[1] - pair[0] > 2000);
+        for pair in with_data.step_by(10) {
+            bytes[pair[0].midpoint(pair[1])] ^= 0x10;
             flipped += 1;
         }
         fs::write(&path, bytes).expect("damage");

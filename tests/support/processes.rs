@@ -244,7 +244,7 @@ pub fn rebuilding(data: &Path, failpoint: Option<&str>) -> Running {
 pub fn rebuilding_with(data: &Path, config: Option<&Path>, failpoint: Option<&str>) -> Running {
     let mut command = Command::new(program("datadb-server"));
     command.arg("rebuild").arg("--data-dir").arg(data);
-    for config in config {
+    if let Some(config) = config {
         command.arg("--config").arg(config);
     }
     command.envs(failpoint.map(|name| (datadb::failpoint::VARIABLE, name)));
