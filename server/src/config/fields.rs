@@ -38,6 +38,9 @@ impl<'a> Source<'a> {
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
+/// The line of a field, and its number or, as the error, its text.
+pub(super) type NumberOrText = (usize, Result<u64, String>);
+
 /// The fields of a table that nobody has taken yet.
 #[derive(Debug)]
 pub(super) struct Fields<'t, 'i> {
@@ -130,7 +133,7 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 
     /// A whole number or a text.
-    pub fn number_or_text(&mut self, name: &str) -> Result<Option<(usize, Result<u64, String>)>, ConfigError> {
+    pub fn number_or_text(&mut self, name: &str) -> Result<Option<NumberOrText>, ConfigError> {
         let Some((line, value)) = self.take(name) else { return Ok(None) };
         let value = value.get_ref();
         if let Some(text) = value.as_str() {

@@ -147,7 +147,8 @@ async fn mirrors(out: &mut Exposition, engine: &Engine) {
     let labels = || labels.iter().map(|labels| &labels[..]);
     let levels = sides.iter().map(|(_, side)| i64::from(side.standing == Standing::Level));
     out.gauges("datadb_mirror_side_level", "1 where a side has all that counts, else 0.", labels().zip(levels));
-    let counts: [(&str, &str, fn(&SideStatus) -> u64); 2] = [
+    type Count = fn(&SideStatus) -> u64;
+    let counts: [(&str, &str, Count); 2] = [
         ("datadb_mirror_healed_blobs_total", "Lost or damaged copies put there again.", |side| side.healed_blobs),
         ("datadb_mirror_copied_blobs_total", "Blobs copied to a side that was behind.", |side| side.copied_blobs),
     ];

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#[allow(dead_code, reason = "not every test needs all of it")]
 #[path = "../../../tests/support/s3.rs"]
 mod s3;
 

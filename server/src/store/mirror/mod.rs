@@ -134,10 +134,9 @@ impl Mirror {
             opening.spawn(async move { inner.revive(at).await });
         }
         for opened in opening.join_all().await {
-            match opened {
-                // No waiting helps: somebody has to change something.
-                Err(error @ (StoreError::WrongKey { .. } | StoreError::Newer { .. })) => return Err(error),
-                Ok(()) | Err(_) => {}
+            // No waiting helps: somebody has to change something.
+            if let Err(error @ (StoreError::WrongKey { .. } | StoreError::Newer { .. })) = opened {
+                return Err(error);
             }
         }
         inner.check_answers(config.needs_all_that_counts)?;

@@ -209,10 +209,7 @@ impl Inner {
         for to in self.open_sides(|_, _| true).into_iter().map(|(to, _)| to) {
             let level = match deadline {
                 None => self.pull_from_all(to).await,
-                Some(deadline) => match tokio::time::timeout_at(deadline, self.pull_from_all(to)).await {
-                    Ok(level) => level,
-                    Err(_) => false,
-                },
+                Some(deadline) => tokio::time::timeout_at(deadline, self.pull_from_all(to)).await.unwrap_or(false),
             };
             if level {
                 self.sides[to].becomes_level();
