@@ -263,6 +263,8 @@ def chosen():
 def build_rival(name):
     """Once, into the cache; minutes."""
     package = {"bupstash": ["bupstash"], "rustic": ["rustic-rs"]}[name]
+    if name == "bupstash" and subprocess.run(["pkg-config", "--exists", "libsodium"]).returncode != 0:
+        sys.exit("bupstash needs libsodium: apt-get install libsodium-dev pkg-config")
     print(f"building {name} into {CACHE / 'rivals'} (once)", file=sys.stderr)
     run(["cargo", "install", *package, "--locked", "--root", CACHE / "rivals"])
 
