@@ -10,7 +10,7 @@ PREFIX   ?= /usr/local
 TARGET   ?= call
 SECONDS  ?= 300
 DIR      ?= $(CURDIR)
-PROGRAMS := datadb-server datadb-client datadb-fuse datadb-resp
+PROGRAMS := datadb-server datadb-client datadb-fuse datadb-scheduler datadb-resp
 VENV     := $(CACHE)/venv
 
 .NOTPARALLEL:

@@ -22,13 +22,16 @@ const EDGES: [(&str, &str); 8] = [
 ];
 
 /// Foreign things, and the only crate that may name each.
-const FOREIGN: [(&str, &str); 9] = [
+const FOREIGN: [(&str, &str); 12] = [
     ("rocksdb", "datadb-server"),
     ("aws-config", "datadb-server"),
     ("aws-sdk-s3", "datadb-server"),
     ("aws-sdk-glacier", "datadb-server"),
     ("fuser", "datadb-fuse"),
     ("redis-protocol", "datadb-resp"),
+    ("croner", "datadb-scheduler"),
+    ("rusqlite", "datadb-scheduler"),
+    ("ureq", "datadb-scheduler"),
     ("fastcdc", "datadb-client"),
     ("indicatif", "datadb-client"),
     ("protox", "datadb"),

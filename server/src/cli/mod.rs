@@ -2,6 +2,7 @@
 
 mod rebuild;
 mod serve;
+mod supervisor;
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
