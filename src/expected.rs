@@ -47,7 +47,8 @@ impl Expectation {
 
     /// Whether the path should have been backed up by now and was not. `newest` is the time of its newest backup.
     pub fn is_overdue(&self, now: i64, newest: Option<i64>) -> bool {
-        let is_young = |newest: i64| i64::try_from(self.age_seconds_max).is_ok_and(|max| now.saturating_sub(newest) <= max);
+        let is_young =
+            |newest: i64| i64::try_from(self.age_seconds_max).is_ok_and(|max| now.saturating_sub(newest) <= max);
         self.due.seconds() < now && !newest.is_some_and(|newest| self.age_seconds_max > 0 && is_young(newest))
     }
 

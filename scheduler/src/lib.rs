@@ -10,3 +10,4 @@ pub mod history;
 pub mod metrics;
 pub mod plan;
 pub mod run;
+pub mod status;

@@ -202,7 +202,8 @@ impl Entry {
     /// What it backs up, one after the other.
     pub fn sources(&self) -> Vec<Source<'_>> {
         let paths = self.paths.iter().map(Source::Path);
-        let stream = self.stdin_from_command.iter().zip(&self.command).map(|(name, command)| Source::Stream(name, command));
+        let stream =
+            self.stdin_from_command.iter().zip(&self.command).map(|(name, command)| Source::Stream(name, command));
         paths.chain(stream).collect()
     }
 

@@ -17,10 +17,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 pub use self::entry::Entry;
-use self::{
-    entry::Notify,
-    value::Zone,
-};
+use self::{entry::Notify, value::Zone};
 use crate::plan::{Policy, Schedule};
 
 /// The file: a schedule of hundreds of entries is some tens of KiB.

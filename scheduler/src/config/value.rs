@@ -150,9 +150,12 @@ impl<'de> Deserialize<'de> for IoNice {
             "idle" => "3",
             _ => "",
         };
-        let is_level = level.is_none_or(|level| level.len() == 1 && level.bytes().all(|byte| byte.is_ascii_digit() && byte < b'8'));
+        let is_level = level
+            .is_none_or(|level| level.len() == 1 && level.bytes().all(|byte| byte.is_ascii_digit() && byte < b'8'));
         if class.is_empty() || !is_level || (class == "3" && level.is_some()) {
-            let line = format!("{text:?} is not a class: write idle, best-effort, best-effort:0 to best-effort:7, or realtime");
+            let line = format!(
+                "{text:?} is not a class: write idle, best-effort, best-effort:0 to best-effort:7, or realtime"
+            );
             return Err(de::Error::custom(line));
         }
         let mut words = vec!["-c".to_owned(), class.to_owned()];

@@ -119,10 +119,8 @@ impl History {
 
     /// What has been of an entry and the schedule that it had; `None`: it was never met.
     pub fn progress(&self, name: &str) -> Result<Option<(String, Progress)>, HistoryError> {
-        let mut query = self
-            .database
-            .prepare_cached("SELECT schedule, progress FROM entries WHERE name = ?1")
-            .map_err(self.fault())?;
+        let mut query =
+            self.database.prepare("SELECT schedule, progress FROM entries WHERE name = ?1").map_err(self.fault())?;
         let found: Option<(String, String)> =
             query.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(self.fault())?;
         found.map(|(schedule, progress)| Ok((schedule, self.parse(&progress)?))).transpose()
@@ -165,7 +163,8 @@ impl History {
         let fault = self.fault();
         let finish = |database: &mut Connection| {
             let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let entry: String = transaction.query_row("SELECT entry FROM runs WHERE id = ?1", [id], |row| row.get(0))?;
+            let entry: String =
+                transaction.query_row("SELECT entry FROM runs WHERE id = ?1", [id], |row| row.get(0))?;
             keep(&transaction, &entry, schedule, progress)?;
             transaction.execute(
                 "UPDATE runs SET end = ?2, outcome = ?3, files = ?4, bytes = ?5, uploaded = ?6, errors = ?7, \
@@ -214,6 +213,11 @@ impl History {
         self.database.query_row(&query, [name], |row| row.get(0)).map_err(self.fault())
     }
 
+    /// The servers that were promised something.
+    pub fn servers(&self) -> Result<Vec<String>, HistoryError> {
+        told::servers(&self.database).map_err(self.fault())
+    }
+
     /// What the server was promised.
     pub fn told(&self, server: &str) -> Result<BTreeMap<told::Place, Told>, HistoryError> {
         told::all(&self.database, server).map_err(self.fault())
@@ -254,7 +258,7 @@ impl History {
 
 fn keep(database: &Connection, name: &str, schedule: &str, progress: &Progress) -> rusqlite::Result<()> {
     let progress = serde_json::to_string(progress).expect("a struct of numbers is JSON");
-    let mut put = database.prepare_cached(
+    let mut put = database.prepare(
         "INSERT INTO entries (name, schedule, progress) VALUES (?1, ?2, ?3) \
          ON CONFLICT (name) DO UPDATE SET schedule = ?2, progress = ?3",
     )?;

@@ -86,6 +86,14 @@ pub struct RunEnd {
 }
 
 impl Run {
+    /// The same run as one that nobody ended.
+    pub fn cut_off(self) -> Self {
+        let error = Some("the scheduler ended in the middle of it".to_owned());
+        let (files, bytes, uploaded, errors, backups) = (0, 0, 0, 0, Vec::new());
+        let outcome = Outcome::Interrupted;
+        Self { end: Some(RunEnd { end: self.start, outcome, files, bytes, uploaded, errors, backups, error }), ..self }
+    }
+
     /// As an object, as `status --json` and the webhook show it.
     pub fn json(&self) -> Value {
         let mut value = json!({
@@ -112,7 +120,7 @@ impl Run {
 
 /// The newest runs of an entry, the newest first.
 pub fn runs(database: &Connection, name: &str, max: usize) -> rusqlite::Result<Vec<Run>> {
-    let mut query = database.prepare_cached(
+    let mut query = database.prepare(
         "SELECT entry, time, attempt, start, end, outcome, files, bytes, uploaded, errors, backups, error \
          FROM runs WHERE entry = ?1 ORDER BY id DESC LIMIT ?2",
     )?;

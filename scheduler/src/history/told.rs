@@ -29,8 +29,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Told> {
 
 /// All promises to a server.
 pub fn all(database: &Connection, server: &str) -> rusqlite::Result<BTreeMap<Place, Told>> {
-    let mut query =
-        database.prepare_cached("SELECT host, path, due, age, entry, schedule FROM told WHERE server = ?1")?;
+    let mut query = database.prepare("SELECT host, path, due, age, entry, schedule FROM told WHERE server = ?1")?;
     let told = query.query_map([server], read)?;
     told.map(|told| told.map(|told| ((told.host.clone(), told.path.clone()), told))).collect()
 }
@@ -38,15 +37,8 @@ pub fn all(database: &Connection, server: &str) -> rusqlite::Result<BTreeMap<Pla
 /// Keeps a promise.
 pub fn put(database: &Connection, server: &str, told: &Told) -> rusqlite::Result<()> {
     let age = i64::try_from(told.age_seconds_max).unwrap_or(i64::MAX);
-    let values = params![
-        server,
-        told.host.as_str(),
-        told.path.as_bytes(),
-        told.due.seconds(),
-        age,
-        told.entry,
-        told.schedule
-    ];
+    let values =
+        params![server, told.host.as_str(), told.path.as_bytes(), told.due.seconds(), age, told.entry, told.schedule];
     let put = "INSERT OR REPLACE INTO told (server, host, path, due, age, entry, schedule) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     database.execute(put, values).map(drop)
@@ -56,4 +48,9 @@ pub fn put(database: &Connection, server: &str, told: &Told) -> rusqlite::Result
 pub fn remove(database: &Connection, server: &str, place: &Place) -> rusqlite::Result<()> {
     let remove = "DELETE FROM told WHERE server = ?1 AND host = ?2 AND path = ?3";
     database.execute(remove, params![server, place.0.as_str(), place.1.as_bytes()]).map(drop)
+}
+
+/// The servers that were promised something.
+pub fn servers(database: &Connection) -> rusqlite::Result<Vec<String>> {
+    database.prepare("SELECT DISTINCT server FROM told")?.query_map([], |row| row.get(0))?.collect()
 }

@@ -38,12 +38,19 @@ mod tests {
 
     #[test]
     fn durations_are_numbers_with_units() {
-        for (text, seconds) in
-            [("90s", 90), ("15m", 900), ("1h30m", 5400), ("2d", 172_800), ("1w", 604_800), ("0s", 0), ("400d", 34_560_000)]
-        {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("15m", 900),
+            ("1h30m", 5400),
+            ("2d", 172_800),
+            ("1w", 604_800),
+            ("0s", 0),
+            ("400d", 34_560_000),
+        ] {
             assert_eq!(parse_seconds(text), Ok(seconds), "{text}");
         }
-        for text in ["", "5", "m", "1x", "-5m", "1.5h", "5 m", "401d", "99999999999999999999s", "9223372036854775807w"] {
+        for text in ["", "5", "m", "1x", "-5m", "1.5h", "5 m", "401d", "99999999999999999999s", "9223372036854775807w"]
+        {
             assert!(parse_seconds(text).is_err(), "{text}");
         }
     }

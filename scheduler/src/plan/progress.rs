@@ -170,7 +170,10 @@ impl Policy {
             None => Some(progress.first_seen),
             Some(covered) => self.schedule.after(covered),
         };
-        std::iter::successors(first, |time| self.schedule.after(*time)).take_while(|time| *time <= now).take(max).count()
+        std::iter::successors(first, |time| self.schedule.after(*time))
+            .take_while(|time| *time <= now)
+            .take(max)
+            .count()
     }
 
     /// The machine slept or was off, or its clock was set forward. Without anacron what was missed is dropped; gives the
@@ -207,9 +210,8 @@ impl Policy {
     /// FNV-1a of the entry and the time: looks like chance, and is the same after a restart.
     fn jitter_of(&self, time: i64) -> i64 {
         let bytes = self.seed.to_le_bytes().into_iter().chain(time.to_le_bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash =
+            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let span = u64::try_from(self.jitter).unwrap_or(0).saturating_add(1);
         i64::try_from((hash ^ (hash >> 32)) % span).unwrap_or(0)
     }

@@ -33,7 +33,8 @@ impl Promises {
         let all = keys::expected_all();
         let known = index.scan(Family::Backups, &all.start, &all.end, limits::EXPECTATIONS_MAX)?.len();
         if known + self.admitted.len() >= limits::EXPECTATIONS_MAX {
-            let message = format!("backups of {} paths are expected already, and no more can be", limits::EXPECTATIONS_MAX);
+            let message =
+                format!("backups of {} paths are expected already, and no more can be", limits::EXPECTATIONS_MAX);
             return Err(EngineError::refused(Kind::Full, message));
         }
         self.admitted.insert(key);

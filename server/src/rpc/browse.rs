@@ -52,7 +52,9 @@ fn wanted(backup: Option<api::resolve_request::Backup>) -> Result<Wanted, Status
 }
 
 /// Runs a producer of replies in a task of its own; its error is the last reply.
-pub(super) fn produce<T: Send + 'static, F>(work: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F) -> Response<Replies<T>>
+pub(super) fn produce<T: Send + 'static, F>(
+    work: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F,
+) -> Response<Replies<T>>
 where
     F: Future<Output = Result<(), EngineError>> + Send + 'static,
 {

@@ -39,7 +39,8 @@ impl api::schedules_server::Schedules for Service {
                 let (rest, page) = engine.next_expected(pages).await?;
                 let Some(page) = page else { return Ok(()) };
                 let expected: Vec<api::Expected> = page.iter().map(Into::into).collect();
-                let is_gone = !expected.is_empty() && replies.send(Ok(api::ListExpectedReply { expected })).await.is_err();
+                let is_gone =
+                    !expected.is_empty() && replies.send(Ok(api::ListExpectedReply { expected })).await.is_err();
                 if is_gone {
                     return Ok(());
                 }
