@@ -362,16 +362,27 @@ shape! {
         pattern: Option<Bytes>,
         /// Elements of a page.
         count: u64,
+        /// Options that make no sense, as they were given: refused once the key is known to be there, as Redis does.
+        unread: Vec<Bytes>,
     }
-    keys(this) vec![&this.key]; size this.pattern.as_ref().map_or(0, Bytes::len);
+    keys(this) vec![&this.key]; size this.pattern.as_ref().map_or(0, Bytes::len) + sum(&this.unread);
     words {
         let options = written_options(this.pattern.as_ref(), this.count, "");
-        [word(&this.key), word(this.cursor)].into_iter().chain(options).collect()
+        [word(&this.key), word(this.cursor)].into_iter().chain(options).chain(this.unread.iter().cloned()).collect()
     };
     parse(words) {
         let (key, cursor) = (Key::try_from(&words[0])?, cursor(&words[1])?);
-        let (pattern, count, _) = scan_options(&words[2..], false)?;
-        Ok(Self { key, cursor, pattern, count })
+        Ok(match scan_options(&words[2..], false) {
+            Ok((pattern, count, _)) => Self { key, cursor, pattern, count, unread: Vec::new() },
+            Err(_) => Self { key, cursor, pattern: None, count: 10, unread: words[2..].to_vec() },
+        })
+    }
+}
+
+impl KeyScanArgs {
+    /// Refuses options that make no sense.
+    pub fn check_options(&self) -> Result<(), Refusal> {
+        scan_options(&self.unread, false).map(drop)
     }
 }
 

@@ -206,13 +206,15 @@ both!(
         key: key(&args.key),
         cursor: args.cursor,
         pattern: args.pattern.as_ref().map(to_value),
-        count: args.count
+        count: args.count,
+        unread: to_values(&args.unread),
     },
     |args| Self {
         key: Key::new(args.key)?,
         cursor: args.cursor,
         pattern: optional(args.pattern),
         count: if args.count == 0 { 10 } else { args.count },
+        unread: args.unread.into_iter().map(|word| bytes(Some(word))).collect(),
     }
 );
 both!(

@@ -122,8 +122,7 @@ impl Maker {
         words
     }
 
-    /// `HSCAN`, `SSCAN` or `SCAN` with options; the cursor is put in place of the word `CURSOR`. Redis looks at the options
-    /// of the first two only where the key is there, DataDB always: they are right here.
+    /// `HSCAN`, `SSCAN` or `SCAN` with options, right or wrong; the cursor is put in place of the word `CURSOR`.
     fn scan(&mut self) -> Words {
         let mut words = match self.chance.below(3) {
             0 => vec![b"scan".to_vec(), b"CURSOR".to_vec()],
@@ -134,14 +133,13 @@ impl Maker {
             words.extend([b"match".to_vec(), self.chance.pick(&PATTERNS).as_bytes().to_vec()]);
         }
         if self.chance.one_in(3) {
-            let among = if words[0] == b"scan" { 5 } else { 3 };
-            words.extend([
-                b"COUNT".to_vec(),
-                self.chance.pick(&["1", "7", "1000", "0", "x"][..among]).as_bytes().to_vec(),
-            ]);
+            words.extend([b"COUNT".to_vec(), self.chance.pick(&["1", "7", "1000", "0", "x"]).as_bytes().to_vec()]);
         }
-        if words[0] == b"scan" && self.chance.one_in(3) {
+        if self.chance.one_in(if words[0] == b"scan" { 3 } else { 20 }) {
             words.extend([b"type".to_vec(), self.chance.pick(&["hash", "set", "string", "zset"]).as_bytes().to_vec()]);
+        }
+        if self.chance.one_in(20) {
+            words.push(b"MATCH".to_vec());
         }
         words
     }

@@ -42,11 +42,11 @@ pub async fn until_unmounted(
     mut signals: Signals,
     mut ended: oneshot::Receiver<io::Result<()>>,
 ) -> Result<(), Fault> {
-    let mut is_detached = false;
+    let (mut is_detached, mut is_unmounted) = (false, false);
     let mut lazily = false;
     loop {
         tokio::select! {
-            done = &mut ended => return done.unwrap_or(Ok(())).map_err(internal),
+            done = &mut ended => return how_it_ended(done.unwrap_or(Ok(())), is_unmounted),
             () = signals.next() => {}
         }
         if is_detached {
@@ -57,10 +57,10 @@ pub async fn until_unmounted(
         let end = tokio::task::spawn_blocking(move || session::end(&place, lazily)).await;
         match end.map_err(|error| Fault::new(Kind::Internal, error.to_string()))? {
             Ok(()) if lazily => {
-                is_detached = true;
+                (is_detached, is_unmounted) = (true, true);
                 eprintln!("datadb-fuse: detached from {shown}; it ends when nobody uses it any more");
             }
-            Ok(()) => {}
+            Ok(()) => is_unmounted = true,
             Err(Still::Busy) => {
                 lazily = true;
                 eprintln!(
@@ -72,5 +72,28 @@ pub async fn until_unmounted(
                 eprintln!("datadb-fuse: can't unmount {shown}: {why}; interrupt again to detach it");
             }
         }
+    }
+}
+
+/// What the session says at its end. The kernel takes the connection down with the last file that was open; who reads it
+/// at that moment may be told that it was aborted, which is the end that was asked for.
+fn how_it_ended(done: io::Result<()>, is_unmounted: bool) -> Result<(), Fault> {
+    match done {
+        Err(error) if is_unmounted && error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+        other => other.map_err(internal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_aborted_connection_is_a_failure_unless_it_was_asked_for() {
+        let aborted = || Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+        assert!(how_it_ended(aborted(), true).is_ok());
+        assert!(how_it_ended(aborted(), false).is_err());
+        assert!(how_it_ended(Err(io::Error::other("panicked")), true).is_err());
+        assert!(how_it_ended(Ok(()), false).is_ok());
     }
 }

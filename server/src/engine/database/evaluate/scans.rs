@@ -49,16 +49,17 @@ impl Scene<'_> {
     }
 
     pub(super) fn scan_key(&self, args: &KeyScanArgs, kind: DataType) -> Result<Reply, Stop> {
-        let after = self.after(args.cursor)?;
         let max = args.count.min(SCAN_MAX) as usize;
-        let mut page = match self.find(&args.key, kind)? {
-            None => Vec::new(),
-            Some(Found::Stored(at)) => {
+        let Some(found) = self.find(&args.key, kind)? else { return Ok(Reply::Page(0, Vec::new())) };
+        args.check_options()?;
+        let after = self.after(args.cursor)?;
+        let mut page = match found {
+            Found::Stored(at) => {
                 let low = after.map(|last| [&last[..], &[0]].concat().into()).unwrap_or_default();
                 let among = Among { low, high: None, is_backward: false };
                 at.elements(self.index, &among, max + 1)?
             }
-            Some(Found::Shown(shown)) => {
+            Found::Shown(shown) => {
                 let at = after.map_or(0, |last| {
                     shown.elements.iter().position(|(element, _)| *element == last).map_or(0, |at| at + 1)
                 });
