@@ -65,7 +65,7 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode, Fault> {
             }
             stop.send_replace(true);
         });
-        let (_, done) = one::run(&whole, progress, Turn { time: now, is_retry: false }).await;
+        let (_, done) = one::run(&whole, progress, Turn { time: now, is_retry: false, is_forced: true }).await;
         whole.notifier.finish(LETTERS).await;
         Ok::<_, std::io::Error>(done)
     });

@@ -225,6 +225,9 @@ impl Entry {
         if self.files_from.is_some() && self.paths.len() != 1 {
             return wrong("files_from", "takes exactly one path in paths");
         }
+        if self.files_from.as_deref() == Some(std::path::Path::new("-")) {
+            return wrong("files_from", "a run has no standard input: name a file");
+        }
         if self.timeout.is_some_and(|timeout| timeout.0 == 0) || self.hooks.timeout.0 == 0 {
             return wrong("timeout", "a timeout of nothing leaves no time for anything");
         }

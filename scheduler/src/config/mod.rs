@@ -94,6 +94,7 @@ impl Config {
             entry.check().map_err(|(key, line)| wrong(span, key, &format!("of {}: {line}", entry.name())))?;
         }
         config.anchor(file.parent().unwrap_or(Path::new("/")));
+        config.token_file = config.token_file.or_else(place::credential);
         Ok(config)
     }
 
@@ -109,7 +110,7 @@ impl Config {
         self.token_file.iter_mut().for_each(anchor);
         for entry in &mut self.entries {
             entry.paths.iter_mut().chain(&mut entry.exclude_file).for_each(anchor);
-            entry.files_from.iter_mut().filter(|file| file.as_os_str() != "-").for_each(anchor);
+            entry.files_from.iter_mut().for_each(anchor);
         }
     }
 

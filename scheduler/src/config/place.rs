@@ -47,6 +47,13 @@ pub fn state() -> Result<PathBuf, Fault> {
     Ok(xdg("XDG_STATE_HOME", ".local/state").ok_or_else(none)?.join("datadb/scheduler"))
 }
 
+/// The token that the service manager was given for this service; the word `none` in it stands for none.
+pub fn credential() -> Option<PathBuf> {
+    let file = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join("token");
+    let text = std::fs::read_to_string(&file).ok()?;
+    (text.trim() != "none").then_some(file)
+}
+
 /// What is wrong, as `FILE:LINE: KEY: what`.
 pub fn fault(file: &Path, text: &str, span: &Range<usize>, key: Option<&str>, what: &str) -> Fault {
     let start = span.start.min(text.len());

@@ -244,6 +244,8 @@ impl History {
         anacron: bool,
     ) -> Result<Progress, HistoryError> {
         let mut progress = match self.progress(name)? {
+            // What was missed counts by the schedule that is there now, but nobody was late by it.
+            Some((before, progress)) if before != text => Progress { rescheduled: Some(now), ..progress },
             Some((_, progress)) => progress,
             None => Progress::new(schedule, now),
         };

@@ -47,6 +47,9 @@ pub struct Progress {
     pub ended: Option<i64>,
     /// Start of the last run that succeeded.
     pub succeeded: Option<i64>,
+    /// When the schedule was changed last: what is due counts from then on.
+    #[serde(default)]
+    pub rescheduled: Option<i64>,
     /// How often the run that covers what is covered has failed.
     pub failed: u32,
     /// What was covered before the run that is under way.
@@ -60,6 +63,8 @@ pub struct UnderWay {
     pub covered: Option<i64>,
     /// How often it had failed.
     pub failed: u32,
+    /// When the run before began.
+    pub started: Option<i64>,
 }
 
 /// The next run.
@@ -80,16 +85,16 @@ impl Progress {
             Schedule::Every(_) => None,
             Schedule::Clock(_) => Some(now),
         };
-        let (started, ended, succeeded, under_way) = (None, None, None, None);
-        Self { first_seen: now, covered, started, ended, succeeded, failed: 0, under_way }
+        let (started, ended, succeeded, rescheduled, under_way) = (None, None, None, None, None);
+        Self { first_seen: now, covered, started, ended, succeeded, rescheduled, failed: 0, under_way }
     }
 
-    /// A run starts: it covers everything up to now.
+    /// A run starts: it covers everything up to now; a retry only what the first try covered.
     pub fn begin(&mut self, now: i64, is_retry: bool) {
-        self.under_way = Some(UnderWay { covered: self.covered, failed: self.failed });
-        self.covered = Some(self.covered.map_or(now, |covered| covered.max(now)));
+        self.under_way = Some(UnderWay { covered: self.covered, failed: self.failed, started: self.started });
         self.started = Some(now);
         if !is_retry {
+            self.covered = Some(self.covered.map_or(now, |covered| covered.max(now)));
             self.failed = 0;
         }
     }
@@ -109,7 +114,7 @@ impl Progress {
         let Some(before) = self.under_way.take() else { return };
         self.ended = Some(now);
         if anacron {
-            (self.covered, self.failed) = (before.covered, before.failed);
+            (self.covered, self.failed, self.started) = (before.covered, before.failed, before.started);
         } else {
             self.failed = 0;
         }
@@ -118,6 +123,7 @@ impl Progress {
     /// The user wrote another schedule: it counts from now on.
     pub fn reschedule(&mut self, now: i64) {
         self.covered = Some(self.covered.map_or(now, |covered| covered.max(now)));
+        self.rescheduled = Some(now);
         self.failed = 0;
     }
 
@@ -126,7 +132,8 @@ impl Progress {
         if self.covered.is_some_and(|covered| covered > now.saturating_add(SET_BACK_SECONDS_MAX)) {
             self.covered = Some(now);
         }
-        for time in [&mut self.started, &mut self.ended, &mut self.succeeded].into_iter().flatten() {
+        let times = [&mut self.started, &mut self.ended, &mut self.succeeded, &mut self.rescheduled];
+        for time in times.into_iter().flatten() {
             *time = (*time).min(now);
         }
         self.first_seen = self.first_seen.min(now);
@@ -191,7 +198,7 @@ impl Policy {
     /// By when the next success must have come, before the entry is overdue. From the last success, or from when the entry
     /// was met.
     pub fn due(&self, progress: &Progress) -> Option<i64> {
-        let since = progress.succeeded.unwrap_or(progress.first_seen);
+        let since = progress.succeeded.unwrap_or(progress.first_seen).max(progress.rescheduled.unwrap_or(i64::MIN));
         let time = self.schedule.after(since)?.max(since.saturating_add(self.interval_min));
         Some(time.saturating_add(self.jitter).saturating_add(self.grace(since)))
     }

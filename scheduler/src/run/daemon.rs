@@ -28,7 +28,7 @@ use crate::{
     config::{Config, Entry, entry::Event},
     history::HistoryError,
     plan::{
-        Policy, Progress,
+        Policy, Progress, Schedule,
         step::{self, Step},
     },
 };
@@ -39,8 +39,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// No shorter pause, so that a clock that stands still costs nothing.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
-/// How long runs may take to end when the scheduler stops; their children get ten seconds.
-const STOPPING: Duration = Duration::from_secs(15);
+/// How long runs may take to end when the scheduler stops; their children get ten seconds, and the hooks behind
+/// them as long.
+const STOPPING: Duration = Duration::from_secs(30);
 
 /// How long letters may take then.
 const LETTERS: Duration = Duration::from_secs(5);
@@ -118,7 +119,10 @@ impl Daemon {
         };
         for entry in daemon.config.entries.clone() {
             let mut slot = daemon.slot(Arc::new(entry))?;
-            daemon.drop_missed(&mut slot)?;
+            // `@every` begins at the start, whatever was missed.
+            if matches!(slot.policy.schedule, Schedule::Clock(_)) {
+                daemon.drop_missed(&mut slot)?;
+            }
             daemon.slots.insert(slot.entry.name().to_owned(), slot);
         }
         Ok(daemon)
@@ -223,9 +227,15 @@ impl Daemon {
         }
         let mut slots = std::mem::take(&mut self.slots);
         for slot in slots.values_mut().filter(|slot| !slot.is_running) {
-            if matches!(step, Step::Back(_)) {
-                slot.progress.set_back(clock::now());
-            } else if let Err(error) = self.drop_missed(slot) {
+            let done = match step {
+                Step::Back(_) => {
+                    slot.progress.set_back(clock::now());
+                    let history = self.history.lock();
+                    history.keep(slot.entry.name(), &slot.entry.schedule.0, &slot.progress).map_err(internal)
+                }
+                _ => self.drop_missed(slot),
+            };
+            if let Err(error) = done {
                 tracing::error!(entry = slot.entry.name(), "{error}");
             }
         }
@@ -315,7 +325,7 @@ impl Daemon {
         let (name, progress) = (name.to_owned(), slot.progress.clone());
         // While it runs, what it covers is known.
         slot.progress.begin(now, next.is_retry);
-        let turn = Turn { time: next.time, is_retry: next.is_retry };
+        let turn = Turn { time: next.time, is_retry: next.is_retry, is_forced: false };
         self.runs.spawn(async move { (name, one::run(&context, progress, turn).await) });
     }
 

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     SharedHistory,
@@ -17,6 +17,9 @@ use crate::{
     history::{Outcome, Run, RunEnd},
     plan::{Policy, Progress},
 };
+
+/// What hooks behind a run may take together when the scheduler stops.
+const PARTING_SECONDS: i64 = 10;
 
 /// What a run needs.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Turn {
     pub time: i64,
     /// Whether it repeats one that failed.
     pub is_retry: bool,
+    /// Whether it is made even if another program has made it meanwhile.
+    pub is_forced: bool,
 }
 
 /// A run that has ended, or that never began because the scheduler stops.
@@ -63,6 +68,14 @@ pub async fn run(context: &Context, mut progress: Progress, turn: Turn) -> Finis
             return finish(context, progress, begun, Parts::failed(Outcome::Failure, reason)).await;
         }
     };
+    if let Some(newer) = newer(context, &progress) {
+        progress = newer;
+        let is_due = context.policy.next(&progress).is_some_and(|next| next.at <= clock::now());
+        if !is_due && !turn.is_forced {
+            tracing::info!(entry = name, "another program has backed it up meanwhile");
+            return (progress, None);
+        }
+    }
     let begun = begin(context, &mut progress, turn);
     tell(context, Event::Start, &begun.1);
     let until = child::deadline(entry.timeout.map(|timeout| timeout.0));
@@ -73,6 +86,17 @@ pub async fn run(context: &Context, mut progress: Progress, turn: Turn) -> Finis
     let finished = finish(context, progress, begun, parts).await;
     drop(locks);
     finished
+}
+
+/// What has been, where another program has changed it while this one waited for the locks.
+fn newer(context: &Context, progress: &Progress) -> Option<Progress> {
+    match context.history.lock().progress(context.entry.name()) {
+        Ok(found) => found.map(|(_, found)| found).filter(|found| found != progress && found.under_way.is_none()),
+        Err(error) => {
+            tracing::error!(entry = context.entry.name(), "{error}");
+            None
+        }
+    }
 }
 
 /// A number in the history, if it could be written there, and the run.
@@ -220,10 +244,15 @@ fn say(entry: &str, run: &Run, end: &RunEnd, will_retry: bool) {
     }
 }
 
-/// Hooks behind a run have their own time, and are ended with the scheduler.
+/// Hooks behind a run have their own time. Where the scheduler stops they still come to their turn, but have to be quick.
 async fn after(context: &Context, run: &Run) {
     let entry = &context.entry;
     let Some(end) = &run.end else { return };
+    let never = watch::Sender::new(false);
+    let (until, stop) = match *context.stop.borrow() {
+        true => (child::deadline(Some(PARTING_SECONDS)), never.subscribe()),
+        false => (child::deadline(None), context.stop.clone()),
+    };
     let environment = hooks::environment(entry, run, Some(end));
     let which = match end.outcome.is_success() {
         true => ("on_success", &entry.hooks.on_success),
@@ -231,7 +260,7 @@ async fn after(context: &Context, run: &Run) {
     };
     for (which, hook) in [("after", &entry.hooks.after), which] {
         let Some(hook) = hook else { continue };
-        let done = hooks::run(entry, which, hook, &environment, child::deadline(None), &context.stop).await;
+        let done = hooks::run(entry, which, hook, &environment, until, &stop).await;
         if let Err(reason) = done {
             tracing::error!(entry = entry.name(), "{reason}");
         }

@@ -77,6 +77,7 @@ fn a_new_schedule_counts_from_now_on_and_runs_nothing_at_once() {
     let now = START + DAY + 15 * 3600 + 10;
     progress.reschedule(now);
     assert_eq!(at(&hourly, &progress), START + DAY + 16 * 3600);
+    assert!(hourly.due(&progress).is_some_and(|due| due > now), "and is not overdue by what was not said then");
     let every = policy("@every 10m", "UTC0");
     assert_eq!(at(&every, &progress), now + 600);
 }

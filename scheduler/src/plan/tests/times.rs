@@ -58,7 +58,8 @@ fn several_named_times_of_a_day_are_that_many_runs() {
     for (name, rules) in ZONES {
         let zone = zone(rules);
         for (text, count) in [("30 2,14 * * *", 2), ("15 1,2,3 * * *", 3), ("0 0-3 * * *", 4)] {
-            for (day, runs) in by_day(&parse(text, rules), &zone).iter().skip(1) {
+            // The first and the last day are not whole.
+            for (day, runs) in by_day(&parse(text, rules), &zone).iter().skip(1).take(365 * YEARS as usize) {
                 // What the clock skips and what comes right behind it may be one run.
                 let is_merged = runs.len() == count - 1 && text == "0 0-3 * * *" && has_gap(*day, &zone);
                 assert!(runs.len() == count || is_merged, "{name}: {text} on {day}: {runs:?}");
