@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     thread,
 };
@@ -10,11 +11,11 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    scene::{Scene, wait_until},
+    scene::{Scene, wait_file, wait_until},
     support::{
         exposition,
         http::{ask, page},
-        processes::count,
+        processes::{Run, count},
     },
 };
 
@@ -143,4 +144,63 @@ fn metrics_tell_of_each_entry() {
     scene.configure(entries);
     wait_until("nobody listens any more", || std::net::TcpStream::connect(&address).err());
     scheduler.stop();
+}
+
+/// A server that answers over TLS, takes one POST, writes its body into a file, and ends.
+const TLS: &str = "
+import http.server, ssl, sys
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers['Content-Length']))
+        self.send_response(200); self.send_header('Content-Length', '0'); self.end_headers()
+        open('body.new', 'wb').write(body + b'\\n')
+        import os; os.rename('body.new', 'body')
+server = http.server.HTTPServer(('127.0.0.1', 0), Hook)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('cert.pem', 'key.pem')
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.handle_request()
+";
+
+/// Over https the webhook is whom this machine trusts, and nobody else.
+#[test]
+fn a_webhook_over_https_has_to_be_trusted() {
+    let scene = Scene::new();
+    scene.tree("tree");
+    let dir = scene.tree("tls");
+    let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -days 2 \
+                 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+                 -addext basicConstraints=critical,CA:FALSE";
+    let made = Command::new("openssl").args(words.split_whitespace()).current_dir(&dir).output().expect("openssl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for is_trusted in [false, true] {
+        let mut python = Command::new("python3");
+        let mut server = python
+            .args(["-c", TLS])
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("python runs");
+        let mut port = String::new();
+        BufReader::new(server.stdout.take().expect("piped")).read_line(&mut port).expect("a port");
+        scene.configure(&format!(
+            "[[snapshot]]\nname = \"tree\"\npaths = [\"SCRATCH/tree\"]\nschedule = \"@yearly\"\n\
+             notify = {{ webhook = \"https://127.0.0.1:{}/hook\" }}\n",
+            port.trim()
+        ));
+        let mut now = scene.command(&["now", "tree"]);
+        if is_trusted {
+            now.env("SSL_CERT_FILE", dir.join("cert.pem"));
+        }
+        let run = Run::from(now.output().expect("it starts")).ok();
+        assert_eq!(dir.join("body").exists(), is_trusted, "{run:?}");
+        assert_eq!(run.stderr.contains("could not be told"), !is_trusted, "{run:?}");
+        server.kill().expect("a child can be killed");
+        server.wait().expect("a child can be waited for");
+    }
+    let told: Value = serde_json::from_str(&wait_file(&dir.join("body"))).expect("JSON");
+    assert_eq!(told["event"], "success");
 }

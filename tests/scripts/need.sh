@@ -43,6 +43,7 @@ if [ "${1:-build}" = test ]; then
     need mount mount
     need git git
     need unzip unzip
+    need openssl openssl
     need redis-cli redis-tools
     need redis-server redis-server
     # Root mounts by itself.

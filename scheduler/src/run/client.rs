@@ -73,7 +73,8 @@ fn words(config: &Config, entry: &Entry, source: Source<'_>) -> Vec<OsString> {
     words.push("snapshot".into());
     words.extend(entry.arguments().into_iter().map(OsString::from));
     match source {
-        Source::Path(path) => words.extend(["--".into(), path.into()]),
+        // It is absolute, so it is no option.
+        Source::Path(path) => words.push(path.into()),
         Source::Stream(name, command) => {
             words.extend(["--stdin-from-command", name, "--"].map(OsString::from));
             words.extend(command.0.iter().map(OsString::from));
@@ -112,7 +113,8 @@ pub async fn run(
         Stream::Err if !line.is_empty() => {
             tracing::warn!(entry = name, "{line}");
             if reason.len() == REASON_LINES {
-                reason.remove(0);
+                // The first line says what is wrong with an option, the last what came of everything.
+                reason.remove(1);
             }
             reason.push(line.strip_prefix("datadb-client: ").unwrap_or(line).to_owned());
         }

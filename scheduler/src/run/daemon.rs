@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    SharedHistory, child, client,
+    SharedHistory, client,
     notify::{Notifier, Told},
     one::{self, Context, Finished, Turn},
     power,
@@ -51,19 +51,19 @@ const MISSED_MAX: usize = 1000;
 
 /// An entry and how far it is.
 #[derive(Debug)]
-struct Slot {
-    entry: Arc<Entry>,
-    policy: Policy,
-    progress: Progress,
-    is_running: bool,
+pub(super) struct Slot {
+    pub(super) entry: Arc<Entry>,
+    pub(super) policy: Policy,
+    pub(super) progress: Progress,
+    pub(super) is_running: bool,
     /// What was said about the next run, so that it is said once.
-    said: Option<Said>,
-    is_overdue: bool,
+    pub(super) said: Option<Said>,
+    pub(super) is_overdue: bool,
 }
 
 /// Why a run that is due does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+pub(super) enum Said {
     StillRunning,
     OnBattery,
     NoPlace,
@@ -72,13 +72,13 @@ enum Said {
 /// The scheduler.
 #[derive(Debug)]
 pub struct Daemon {
-    file: PathBuf,
+    pub(super) file: PathBuf,
     state: PathBuf,
-    config: Arc<Config>,
-    configs: watch::Sender<Arc<Config>>,
-    stamp: Stamp,
-    slots: BTreeMap<String, Slot>,
-    history: SharedHistory,
+    pub(super) config: Arc<Config>,
+    pub(super) configs: watch::Sender<Arc<Config>>,
+    pub(super) stamp: Stamp,
+    pub(super) slots: BTreeMap<String, Slot>,
+    pub(super) history: SharedHistory,
     version: i64,
     notifier: Notifier,
     promises: watch::Sender<Promises>,
@@ -89,7 +89,7 @@ pub struct Daemon {
     is_json: bool,
 }
 
-fn internal(error: HistoryError) -> Fault {
+pub(super) fn internal(error: HistoryError) -> Fault {
     Fault::new(Kind::Internal, error.to_string())
 }
 
@@ -138,7 +138,7 @@ impl Daemon {
         self.notifier.clone()
     }
 
-    fn slot(&self, entry: Arc<Entry>) -> Result<Slot, Fault> {
+    pub(super) fn slot(&self, entry: Arc<Entry>) -> Result<Slot, Fault> {
         let policy = self.config.policy(&entry)?;
         let (text, now) = (&entry.schedule.0, clock::now());
         let history = self.history.lock();
@@ -345,7 +345,7 @@ impl Daemon {
     }
 
     /// Makes the servers know by when each path must have come.
-    fn promise(&self) {
+    pub(super) fn promise(&self) {
         let entries = self.slots.values().map(|slot| (&*slot.entry, &slot.policy, &slot.progress));
         let promises = promise::promises(&self.config, entries, clock::now());
         self.promises.send_replace(promises);
@@ -370,61 +370,9 @@ impl Daemon {
         }
     }
 
-    /// Takes a new configuration, or says what is wrong with it and keeps the old one.
-    fn reload(&mut self) {
-        self.stamp = Stamp::of(&self.file);
-        match Config::read(&self.file).and_then(|config| self.take(config)) {
-            Ok(()) => tracing::info!(snapshots = self.slots.len(), "the configuration was read again"),
-            Err(fault) => tracing::error!("{fault}; the configuration that was valid before goes on"),
-        }
-    }
-
-    fn take(&mut self, config: Config) -> Result<(), Fault> {
-        let now = clock::now();
-        let old = std::mem::replace(&mut self.config, Arc::new(config));
-        let mut slots = BTreeMap::new();
-        let mut changed = Vec::new();
-        for entry in &self.config.entries {
-            let name = entry.name().to_owned();
-            let slot = match self.slots.get(&name) {
-                Some(slot) => {
-                    let policy = self.config.policy(entry)?;
-                    let is_new = slot.entry.schedule != entry.schedule || old.timezone != self.config.timezone;
-                    let mut progress = slot.progress.clone();
-                    if is_new {
-                        progress.reschedule(now);
-                        changed.push(name.clone());
-                    }
-                    let (is_running, said, is_overdue) = (slot.is_running, None, slot.is_overdue);
-                    Ok(Slot { entry: Arc::new(entry.clone()), policy, progress, is_running, said, is_overdue })
-                }
-                None => self.slot(Arc::new(entry.clone())),
-            };
-            match slot {
-                Ok(slot) => drop(slots.insert(name, slot)),
-                Err(fault) => {
-                    self.config = old;
-                    return Err(fault);
-                }
-            }
-        }
-        self.slots = slots;
-        self.configs.send_replace(self.config.clone());
-        for slot in changed.iter().filter_map(|name| self.slots.get(name)).filter(|slot| !slot.is_running) {
-            self.history.lock().keep(slot.entry.name(), &slot.entry.schedule.0, &slot.progress).map_err(internal)?;
-        }
-        self.promise();
-        Ok(())
-    }
-
     /// What to say when it is ready.
     pub fn count(&self) -> usize {
         self.slots.len()
-    }
-
-    /// A receiver of the word to stop, for what runs beside it.
-    pub fn stop(&self) -> child::Stop {
-        self.stop.subscribe()
     }
 }
 

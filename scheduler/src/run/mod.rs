@@ -13,6 +13,7 @@ pub mod notify;
 pub mod one;
 pub mod power;
 pub mod promise;
+mod reload;
 pub mod service;
 pub mod watch;
 
