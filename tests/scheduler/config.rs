@@ -60,3 +60,25 @@ fn a_good_one_is_good_and_what_is_not_there_now_is_said() {
         scene.run(&["check-config"]).code(1).one_line_with(&["there is no configuration", "--config"]);
     }
 }
+
+/// Options of the client that make no sense for a run, or that the scheduler gives itself.
+const NOT_KEYS: [&str; 10] = ["stdin", "time", "dry-run", "verbose", "help", "color", "json", "quiet", "tag", "server"];
+
+/// Whatever `datadb-client snapshot` learns to do, entries can be told to do by its name.
+#[test]
+fn every_option_of_a_snapshot_has_a_key() {
+    let scene = Scene::without_server();
+    let help = scene.client().run(["snapshot", "--help"]).ok().text();
+    let options: Vec<&str> = help
+        .lines()
+        .filter_map(|line| line.trim_start().split_once("--").filter(|(before, _)| before.len() <= 4))
+        .filter_map(|(_, rest)| rest.split([' ', '=']).next())
+        .filter(|option| !option.is_empty() && !NOT_KEYS.contains(option))
+        .collect();
+    assert!(options.len() >= 15 && options.contains(&"exclude-if-present"), "{options:?}");
+    for option in options {
+        scene.configure(&format!("{HEAD}{} = 1\n", option.replace('-', "_")));
+        let run = scene.run(&["check-config"]).code(1);
+        assert!(!run.stderr.contains("unknown field"), "--{option} has no key: {}", run.stderr);
+    }
+}

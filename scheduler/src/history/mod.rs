@@ -8,6 +8,8 @@
 //! end while it is under way; of each entry the newest [`RUNS_MAX`] are kept. `told`: what the server was promised.
 
 mod record;
+#[cfg(test)]
+mod tests;
 mod told;
 
 use std::{

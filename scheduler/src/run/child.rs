@@ -23,6 +23,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// A longer line is cut in pieces.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes that are read at once.
+const READ_BYTES: usize = 8 << 10;
+
 /// A timeout that nobody waits for.
 const NEVER: Duration = Duration::from_secs(400 * 86_400);
 
@@ -142,10 +145,9 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// The next lines; at the end it waits for ever.
     async fn next(&mut self) -> Vec<String> {
         let Some(pipe) = &mut self.pipe else { return std::future::pending().await };
-        let mut buffer = [0; 8192];
-        match pipe.read(&mut buffer).await {
-            Ok(0) | Err(_) => self.pipe = None,
-            Ok(len) => self.begun.extend_from_slice(&buffer[..len]),
+        self.begun.reserve(READ_BYTES);
+        if let Ok(0) | Err(_) = pipe.read_buf(&mut self.begun).await {
+            self.pipe = None;
         }
         let mut lines = Vec::new();
         while let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {

@@ -115,7 +115,7 @@ impl Machine {
     /// Runs that count: a retry is a part of the run before, and one that was cut off is as if it had not been, if it is
     /// made up.
     fn counted(&self) -> impl Iterator<Item = &Made> {
-        self.made.iter().filter(|made| !made.is_retry && !(made.is_cut && self.policy.anacron))
+        self.made.iter().filter(|made| !(made.is_retry || made.is_cut && self.policy.anacron))
     }
 }
 
