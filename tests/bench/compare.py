@@ -7,7 +7,7 @@ PROGRAMS is the directory with datadb-server and datadb-client. Without TREE the
 of its versions. TREE is copied to a working directory below TMPDIR (default /var/tmp), so that the next version can take
 its place under the same path. Variables:
 
-  BENCH=tree,restores,image,link,growth   the parts to run (all of them by default)
+  BENCH=tree,image,link,growth   the parts to run (all of them by default)
   BENCH_TOOLS=datadb,restic,...  the tools (datadb, restic, borg; with BENCH_ALL=1 also bupstash and rustic)
   ROUNDS=3                       repetitions, the tools in changing order; medians are printed
   GROWTH=10000,100000            numbers of small files (with BENCH_ALL=1 also 1000000)
@@ -16,9 +16,8 @@ its place under the same path. Variables:
 
 Wall and CPU seconds are those of whole processes, the server's CPU counted in; peak memory is the largest resident set (of
 DataDB's client and server apart); the store is `du -s` of the repository while the server runs. Page caches are warm for
-all. Restores in the other parts find the page cache full of what came before them, which the kernel has to evict while
-they write; `restores` repeats those of the tree alone, each with nothing in the page cache but its repository (as root).
-`floor` is `tar` through `zstd -1 -T2`, and back.
+all; before each restore the caches are emptied and the repository is read (as root). `floor` is `tar` through
+`zstd -1 -T2`, and back.
 """
 import json
 import os
@@ -264,6 +263,8 @@ def chosen():
 def build_rival(name):
     """Once, into the cache; minutes."""
     package = {"bupstash": ["bupstash"], "rustic": ["rustic-rs"]}[name]
+    if name == "bupstash" and subprocess.run(["pkg-config", "--exists", "libsodium"]).returncode != 0:
+        sys.exit("bupstash needs libsodium: apt-get install libsodium-dev pkg-config")
     print(f"building {name} into {CACHE / 'rivals'} (once)", file=sys.stderr)
     run(["cargo", "install", *package, "--locked", "--root", CACHE / "rivals"])
 
@@ -341,6 +342,7 @@ def four_steps(title, names, source, following, place):
                         table.add("next version", name, tools[name].backup(data))
             for name in order:
                 # The floor holds the first version; what a restore costs is nearly the same.
+                ready_to_restore(tools[name])
                 figures, back = tools[name].restore(scratch / f"back-{name}", data)
                 table.add("restore", name, figures)
                 if name != "floor" or not following:
@@ -357,31 +359,13 @@ def four_steps(title, names, source, following, place):
     return table.as_json() + ([{"counts": counts}] if counts else [])
 
 
-def restores(names, source, place):
-    """Restores of the tree alone, in turns; before each the page cache is emptied, and the repository read into it."""
-    table = Table("restores of the tree")
-    with tempfile.TemporaryDirectory(dir=place) as scratch:
-        scratch = Path(scratch)
-        data = scratch / "data"
-        tools = {name: TOOLS[name](scratch) for name in names}
-        settled_copy(source, data)
-        for tool in tools.values():
-            tool.backup(data)
-        for round_number in range(ROUNDS):
-            for name in names[round_number % len(names):] + names[:round_number % len(names)]:
-                tool = tools[name]
-                run(["sync"])
-                Path("/proc/sys/vm/drop_caches").write_text("3")
-                run(["find", tool.store, "-type", "f", "-exec", "cat", "{}", "+"], stdout=subprocess.DEVNULL)
-                figures, back = tool.restore(scratch / f"back-{name}", data)
-                table.add("restore", name, figures)
-                if round_number == 0:
-                    same(data, back)
-                run(["rm", "-rf", scratch / f"back-{name}"])
-        for tool in tools.values():
-            tool.stop()
-    table.print()
-    return table.as_json()
+def ready_to_restore(tool):
+    """Nothing in the caches but the repository. ext4 takes no inode again that was freed minutes ago as long as its table
+    is cached, and looks at each of them: after a large tree was deleted whoever makes files next would pay for it."""
+    run(["sync"])
+    if os.geteuid() == 0:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+    run(["find", tool.store, "-type", "f", "-exec", "cat", "{}", "+"], stdout=subprocess.DEVNULL)
 
 
 def same(source, back):
@@ -560,7 +544,7 @@ def plot(rows):
 
 
 def main():
-    parts = os.environ.get("BENCH", "tree,restores,image,link,growth").split(",")
+    parts = os.environ.get("BENCH", "tree,image,link,growth").split(",")
     names = chosen()
     CACHE.mkdir(parents=True, exist_ok=True)
     place = Path(os.environ.get("TMPDIR", "/var/tmp"))
@@ -575,8 +559,6 @@ def main():
         results = {"machine": machine, "version": version, "entries": entries}
         if "tree" in parts:
             results["tree"] = four_steps("tree", names, tree, following, scratch)
-        if "restores" in parts and os.geteuid() == 0:
-            results["restores"] = restores(names, tree, scratch)
         if "image" in parts and os.geteuid() == 0 and following:
             results["image"] = four_steps("image, 3 GiB sparse", names, *images(tree, following), scratch)
         if "link" in parts:
