@@ -82,3 +82,14 @@ fn every_option_of_a_snapshot_has_a_key() {
         assert!(!run.stderr.contains("unknown field"), "--{option} has no key: {}", run.stderr);
     }
 }
+
+/// Times are those of the zone that is named, else of this machine's.
+#[test]
+fn schedules_count_in_the_zone_that_is_named() {
+    let scene = Scene::without_server();
+    for (zone, offset) in [("timezone = \"Asia/Tokyo\"\n", "+09:00"), ("", "+00:00")] {
+        scene.configure(&format!("{zone}{}", HEAD.replace("@daily", "30 9 * * *")));
+        let next = scene.run(&["next"]).ok().text();
+        assert!(next.contains(&format!("T09:30:00{offset}  a ")), "{next}");
+    }
+}

@@ -12,7 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     scene::{PATIENCE, Scene},
-    support::{place::scratch, processes::program},
+    support::{
+        place::scratch,
+        processes::{Run, program},
+    },
 };
 
 const UNITS: [(&str, &str); 2] = [
@@ -97,4 +100,23 @@ fn the_scheduler_is_a_service() {
     let scene = Scene::without_server();
     scene.configure("[[snapshot]]\nname = \"a\"\npaths = [\"SCRATCH/a\"]\nschedule = \"@yearly\"\n");
     is_a_service(scene.command(&["run"]), &scene.path("n"));
+}
+
+/// The token that a manager gives to the service is the client's; the word `none` is no token.
+#[test]
+fn a_credential_is_the_token() {
+    let scene = Scene::new();
+    scene.configure(
+        "[[snapshot]]\nname = \"a\"\nstdin_from_command = \"a\"\nschedule = \"@yearly\"\n\
+         command = \"echo token: $DATADB_TOKEN_FILE > SCRATCH/said\"\n",
+    );
+    let credentials = scene.path("credentials");
+    fs::create_dir(&credentials).expect("a directory");
+    for (text, said) in [("none", String::new()), ("a-secret-word\n", credentials.join("token").display().to_string())]
+    {
+        fs::write(credentials.join("token"), text).expect("written");
+        let mut now = scene.command(&["now", "a"]);
+        Run::from(now.env("CREDENTIALS_DIRECTORY", &credentials).output().expect("it starts")).ok();
+        assert_eq!(fs::read_to_string(scene.path("said")).expect("a file").trim(), format!("token: {said}").trim());
+    }
 }

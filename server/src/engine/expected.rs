@@ -135,3 +135,51 @@ impl Engine {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expectation(number: usize) -> Expectation {
+        Expectation {
+            host: HostName::new("host").unwrap(),
+            path: TreePath::new(format!("/{number}").as_bytes()).unwrap(),
+            due: BackupTime::new(1000).unwrap(),
+            age_seconds_max: 10,
+            entry: "entry".to_owned(),
+            schedule: "@daily".to_owned(),
+        }
+    }
+
+    #[test]
+    fn so_many_paths_may_be_expected_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(dir.path()).unwrap();
+        let mut batch = index.batch();
+        for number in 2..limits::EXPECTATIONS_MAX {
+            let one = expectation(number);
+            let mut w = datadb::codec::Writer::default();
+            one.encode(w.signed(7));
+            batch.put(Family::Backups, &keys::expected(&one.host, &one.path), &w.finish());
+        }
+        index.write(batch).unwrap();
+        let mut promises = Promises::default();
+        assert!(promises.admit(&index, &expectation(0)).is_ok());
+        assert!(promises.admit(&index, &expectation(1)).is_ok());
+        assert!(promises.admit(&index, &expectation(1)).is_ok(), "it is counted once");
+        assert!(promises.admit(&index, &expectation(5)).is_ok(), "it is known");
+        let refused = promises.admit(&index, &expectation(limits::EXPECTATIONS_MAX)).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Full);
+        let one = expectation(1);
+        promises.forget(&one.host, &one.path);
+        assert!(promises.admit(&index, &expectation(limits::EXPECTATIONS_MAX)).is_ok());
+        let mut pages = ExpectedPages::new(Filter::default(), true, 1001);
+        let mut found = 0;
+        while let Some(page) = pages.next(&index).unwrap() {
+            assert!(page.iter().all(|one| one.is_overdue && one.said == 7 && one.newest.is_none()));
+            found += page.len();
+        }
+        assert_eq!(found, limits::EXPECTATIONS_MAX - 2);
+        assert!(ExpectedPages::new(Filter::default(), true, 1000).next(&index).unwrap().unwrap().is_empty());
+    }
+}
