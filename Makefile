@@ -10,7 +10,7 @@ PREFIX   ?= /usr/local
 TARGET   ?= call
 SECONDS  ?= 300
 DIR      ?= $(CURDIR)
-PROGRAMS := datadb-server datadb-client datadb-fuse datadb-resp
+PROGRAMS := datadb-server datadb-client datadb-fuse datadb-scheduler datadb-resp
 VENV     := $(CACHE)/venv
 S3       := $(CACHE)/s3
 
@@ -35,10 +35,14 @@ lint: deps ## Check format, lints and documentation
 	$(CARGO) clippy $(WHOLE) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WHOLE) --no-deps
 
-install: build ## Install programs, manual pages and completions below PREFIX
+install: build ## Install programs, units, manual pages and completions below PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(PROGRAMS:%='$(RELEASE)/%') '$(DESTDIR)$(PREFIX)/bin'
 	tests/scripts/share.sh '$(RELEASE)/datadb-client' '$(DESTDIR)$(PREFIX)/share'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	for unit in server scheduler; do \
+	    sed 's|/usr/local/bin/|$(PREFIX)/bin/|' $$unit/systemd/datadb-$$unit.service \
+	        >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'datadb-$$unit.service || exit 1; done
 	@if [ -n '$(DESTDIR)' ] || [ -w /sbin ]; then \
 	    install -d '$(DESTDIR)/sbin' && ln -sf '$(PREFIX)/bin/datadb-fuse' '$(DESTDIR)/sbin/mount.fuse.datadb'; \
 	else echo 'for lines of fstab, as root: ln -s $(PREFIX)/bin/datadb-fuse /sbin/mount.fuse.datadb'; fi

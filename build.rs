@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "datadb/v1/store.proto",
         "datadb/v1/database.proto",
         "datadb/v1/monitor.proto",
+        "datadb/v1/schedules.proto",
     ];
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true);

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod codec;
 pub mod command;
 pub mod error;
+pub mod expected;
 pub mod failpoint;
 pub mod glob;
 pub mod key;

@@ -170,3 +170,9 @@ pub const CLIENT_BYTES_MAX: usize = 64;
 
 /// The id of a request, as clients choose it: a UUID, or two with what joins them.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Paths of hosts whose next backups are expected: what a fleet has, and a page of metrics can look at.
+pub const EXPECTATIONS_MAX: usize = 10_000;
+
+/// What a host calls an entry of its schedule, and the schedule as it wrote it.
+pub const SCHEDULE_BYTES_MAX: usize = 255;

@@ -1,6 +1,7 @@
 //! Between the API's messages and the domain: checked conversions, packed ids, and the one table of errors and statuses.
 
 mod database;
+mod expected;
 pub mod metadata;
 mod monitor;
 

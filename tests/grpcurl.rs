@@ -40,6 +40,7 @@ fn grpcurl_finds_its_way_by_reflection() {
         "datadb.v1.Browse",
         "datadb.v1.Database",
         "datadb.v1.Monitor",
+        "datadb.v1.Schedules",
         "grpc.health.v1.Health",
     ] {
         assert!(services.lines().any(|line| line == service), "{service} is not in\n{services}");

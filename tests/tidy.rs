@@ -22,7 +22,7 @@ const EDGES: [(&str, &str); 8] = [
 ];
 
 /// Foreign things, and the only crate that may name each.
-const FOREIGN: [(&str, &str); 10] = [
+const FOREIGN: [(&str, &str); 13] = [
     ("rocksdb", "datadb-server"),
     ("aws-config", "datadb-server"),
     ("aws-sdk-s3", "datadb-server"),
@@ -30,6 +30,9 @@ const FOREIGN: [(&str, &str); 10] = [
     ("aws-smithy-http-client", "datadb-server"),
     ("fuser", "datadb-fuse"),
     ("redis-protocol", "datadb-resp"),
+    ("croner", "datadb-scheduler"),
+    ("rusqlite", "datadb-scheduler"),
+    ("ureq", "datadb-scheduler"),
     ("fastcdc", "datadb-client"),
     ("indicatif", "datadb-client"),
     ("protox", "datadb"),

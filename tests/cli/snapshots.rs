@@ -117,7 +117,7 @@ fn json_is_an_object_for_each_backup() {
     scene.shows("snapshots --json --last 1", expect![[r#"
         {"bytes":72044,"changed":0,"complete":true,"dirs":4,"errors":0,"files":5,"host":"box","id":"[ID1]","path":"/home","snapshot":"[ID2]","tags":{"why":"daily"},"time":1400061600,"type":"backup"}
         {"bytes":2029,"changed":0,"complete":true,"dirs":1,"errors":0,"files":2,"host":"laptop","id":"[ID3]","path":"/home/src","snapshot":"[ID4]","tags":{"by":"me","why":"daily"},"time":1399982400,"type":"backup"}
-        {"backups":2,"type":"summary"}
+        {"backups":2,"overdue":0,"type":"summary"}
     "#]]);
 }
 

@@ -43,6 +43,8 @@ if [ "${1:-build}" = test ]; then
     need mount mount
     need git git
     need unzip unzip
+    need openssl openssl
+    has_file /usr/share/zoneinfo/Asia/Tokyo || missing="$missing tzdata"
     need redis-cli redis-tools
     need redis-server redis-server
     # Root mounts by itself.

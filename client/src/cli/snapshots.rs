@@ -1,8 +1,8 @@
 //! `snapshots`
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use datadb::{Backup, Fault, clock::format_time};
+use datadb::{Backup, Fault, HostName, TreePath, clock::format_time, expected::Expected};
 use jiff::tz::TimeZone;
 use serde_json::json;
 
@@ -53,7 +53,14 @@ pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
         columns: None,
         snapshots: 0,
         backups: 0,
+        overdue: BTreeMap::new(),
     };
+    let overdue = context.wait(connection.list_expected(&filter, true))?;
+    let count = overdue.len();
+    for expected in overdue {
+        let place = (expected.expectation.host.clone(), expected.expectation.path.clone());
+        list.overdue.insert(place, expected);
+    }
     let is_tagged = |backup: &Backup| args.tags.iter().all(|(key, value)| backup.tags.get(key) == Some(value));
     let mut is_any = false;
     context.wait(connection.list_backups(&filter, |backup| {
@@ -61,9 +68,10 @@ pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
         if is_tagged(&backup) { list.add(backup) } else { Ok(()) }
     }))?;
     list.end()?;
+    list.print_absent()?;
     if context.json {
-        output::json(&json!({"type": "summary", "backups": list.backups}))?;
-    } else if list.backups == 0 && !context.quiet {
+        output::json(&json!({"type": "summary", "backups": list.backups, "overdue": count}))?;
+    } else if list.backups == 0 && count == 0 && !context.quiet {
         let is_narrowed = is_any || filter.host.is_some() || filter.path.is_some();
         let how = if is_narrowed {
             "no backup matches: `datadb-client snapshots` lists all"
@@ -85,6 +93,8 @@ struct List {
     columns: Option<Columns>,
     snapshots: u64,
     backups: u64,
+    /// What should have come by now and did not; as text, without what was printed already.
+    overdue: BTreeMap<(HostName, TreePath), Expected>,
 }
 
 impl List {
@@ -120,14 +130,59 @@ impl List {
             return self.present.drain(..).try_for_each(|backup| output::json(&as_json(&backup)));
         }
         if self.columns.is_none() {
-            let gap = if self.snapshots > 0 { "\n" } else { "" };
-            let (path, backups) = (escape(first.path.as_bytes()), counted(self.present.len() as u64, "backup"));
-            output::line(&format!("{gap}{}:{path}  ({backups}{more})", first.host))?;
-            self.snapshots += 1;
+            let backups = format!("{}{more}", counted(self.present.len() as u64, "backup"));
+            let place = (first.host.clone(), first.path.clone());
+            let overdue = self.overdue.remove(&place);
+            self.heading(&place, &backups, overdue.as_ref())?;
         }
         let rows: Vec<Vec<String>> = self.present.drain(..).map(|backup| row(&backup, &self.zone)).collect();
         self.columns.get_or_insert_with(|| Columns::new(&[2, 3]).indented("  ")).print(&rows)
     }
+}
+
+impl List {
+    fn heading(&mut self, place: &(HostName, TreePath), what: &str, overdue: Option<&Expected>) -> Result<(), Fault> {
+        let gap = if self.snapshots > 0 { "\n" } else { "" };
+        let late = overdue.map(|expected| {
+            let since = format_time(expected.expectation.due.seconds(), &self.zone);
+            let schedule = escape(expected.expectation.schedule.as_bytes());
+            color::out(Hue::Trouble, &format!("overdue since {since} ({schedule})")).into_owned()
+        });
+        let late = late.map(|late| format!("  {late}")).unwrap_or_default();
+        output::line(&format!("{gap}{}:{}  ({what}){late}", place.0, escape(place.1.as_bytes())))?;
+        self.snapshots += 1;
+        Ok(())
+    }
+
+    /// What should have come by now, of which no backup was printed; for programs, all that should have come.
+    fn print_absent(&mut self) -> Result<(), Fault> {
+        for (place, expected) in std::mem::take(&mut self.overdue) {
+            if self.json {
+                output::json(&overdue_json(&expected))?;
+                continue;
+            }
+            let what = match expected.newest {
+                Some(newest) => format!("last backup {}", format_time(newest.seconds(), &self.zone)),
+                None => "no backup yet".to_owned(),
+            };
+            self.heading(&place, &what, Some(&expected))?;
+        }
+        Ok(())
+    }
+}
+
+fn overdue_json(expected: &Expected) -> serde_json::Value {
+    let promised = &expected.expectation;
+    json!({
+        "type": "overdue",
+        "host": promised.host.as_str(),
+        "path": output::text(promised.path.as_bytes()),
+        "due": promised.due.seconds(),
+        "entry": promised.entry,
+        "schedule": promised.schedule,
+        "said": expected.said,
+        "newest": expected.newest.map(|newest| newest.seconds()),
+    })
 }
 
 fn row(backup: &Backup, zone: &TimeZone) -> Vec<String> {

@@ -5,6 +5,7 @@ mod browse;
 pub mod database;
 mod marks;
 pub mod monitor;
+mod schedules;
 mod throttle;
 mod upload;
 mod versions;

@@ -5,6 +5,7 @@ mod heal;
 mod keygen;
 mod rebuild;
 mod serve;
+mod supervisor;
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use sd_notify::NotifyState;
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
@@ -17,7 +18,7 @@ use tokio::{
 use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
 use tonic::transport::server::TcpIncoming;
 
-use super::{Http, Listen, ServeArgs};
+use super::{Http, Listen, ServeArgs, supervisor};
 use crate::{
     config::Config,
     engine::{
@@ -70,12 +71,15 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
             tokio::spawn(router.serve_with_incoming_shutdown(incoming, async { drop(stopped.await) }))
         }
     };
+    supervisor::tell(&[NotifyState::Ready]);
+    let watchdog = supervisor::keep_watchdog(engine.clone());
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    supervisor::tell(&[NotifyState::Stopping]);
     engine.observed().monitor.close();
     if stop.send(()).is_err() {
         tracing::error!("the service had ended by itself");
@@ -88,6 +92,9 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         Ok(ended) => ended??,
         // Clients that don't go are told to by the end of their connections.
         Err(_) => abort.abort(),
+    }
+    if let Some(watchdog) = watchdog {
+        watchdog.abort();
     }
     engine.close().await?;
     if let Listen::Unix(path) = &args.listen {

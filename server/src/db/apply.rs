@@ -155,6 +155,12 @@ impl Index {
                 }
                 // Which copies are bad is said by their entries; a rebuild reads these records before the packs.
                 Body::Bad(_) => {}
+                Body::Expected(expectation) => {
+                    let mut w = Writer::default();
+                    expectation.encode(w.signed(logged.record.time));
+                    batch.put(Family::Backups, &keys::expected(&expectation.host, &expectation.path), &w.finish());
+                }
+                Body::Forgotten(host, path) => batch.delete(Family::Backups, &keys::expected(host, path)),
                 Body::Commands(effects) => {
                     for effect in effects {
                         data.apply(self, effect)?;

@@ -22,6 +22,7 @@
 //! | backups | `f` snapshot key (20) | sequence (8) and place in the record (4) of its first backup |
 //! | backups | `t` time (8) sequence (8) place in the record (4) | backup key; equal times in the order of commits |
 //! | backups | `k` token (16) | backup key |
+//! | backups | `x` host NUL path | unix second (zigzag) at which it was said, what is expected |
 //! | data | `k` database NUL key | type, form, count, and of a packed one its elements, see `db::data` |
 //! | data | `e` database NUL length of the key (2) key, element | value, of what is not packed |
 //! | data | `n` database | number of keys (varint) |
@@ -133,6 +134,22 @@ pub fn by_time(time: BackupTime, sequence: u64, place: u32) -> Vec<u8> {
 /// A backup by the token of its commit.
 pub fn token(token: &[u8; 16]) -> Vec<u8> {
     join(b'k', &[token])
+}
+
+/// What is expected of a path.
+pub fn expected(host: &HostName, path: &TreePath) -> Vec<u8> {
+    join(b'x', &[host.as_str().as_bytes(), &[0], path.as_bytes()])
+}
+
+/// What is expected of all paths of a host.
+pub fn expected_of(host: &HostName) -> Range<Vec<u8>> {
+    let key = |behind| join(b'x', &[host.as_str().as_bytes(), &[behind]]);
+    key(0)..key(1)
+}
+
+/// What is expected of all hosts.
+pub fn expected_all() -> Range<Vec<u8>> {
+    b"x".to_vec()..b"y".to_vec()
 }
 
 /// What a database's key holds.

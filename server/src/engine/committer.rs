@@ -12,9 +12,10 @@ use std::{
 };
 
 use datadb::{
-    Backup, BackupKey, BlobId, Kind, ObjectKey,
+    Backup, BackupKey, BlobId, HostName, Kind, ObjectKey, TreePath,
     backup::BackupTime,
     command::{Call, Reply},
+    expected::Expectation,
     limits,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +24,7 @@ use super::{
     EngineError,
     clock::Clock,
     database::{Cursors, evaluate},
+    expected::Promises,
     pending::{Part, Pending},
 };
 use crate::{
@@ -60,6 +62,8 @@ enum Work {
     Backup(u64, Box<Draft>),
     Bad(Vec<BadCopy>),
     Commands(Vec<Call>),
+    Expect(Box<Expectation>),
+    Forget(HostName, TreePath),
     Flush,
 }
 
@@ -69,7 +73,7 @@ impl Work {
         match self {
             Self::Part(_, part) => part.bytes,
             Self::Commands(calls) => calls.iter().map(evaluate::weight::bytes_max).sum(),
-            Self::Backup(..) | Self::Bad(_) | Self::Flush => 0,
+            Self::Backup(..) | Self::Bad(_) | Self::Expect(_) | Self::Forget(..) | Self::Flush => 0,
         }
     }
 }
@@ -136,6 +140,16 @@ impl Committer {
     /// Records that copies failed verification.
     pub async fn bad(&self, copies: Vec<BadCopy>) -> Result<(), EngineError> {
         self.ask(Work::Bad(copies)).await.map(drop)
+    }
+
+    /// Records by when a path's next backup must have come.
+    pub async fn expect(&self, expectation: Expectation) -> Result<(), EngineError> {
+        self.ask(Work::Expect(Box::new(expectation))).await.map(drop)
+    }
+
+    /// Records that no backup of a path is expected any more.
+    pub async fn forget(&self, host: HostName, path: TreePath) -> Result<(), EngineError> {
+        self.ask(Work::Forget(host, path)).await.map(drop)
     }
 
     /// Makes durable what the blob store holds, and tells how far it reaches.
@@ -367,6 +381,7 @@ fn plan(
 ) -> (Vec<Planned>, Vec<Body>) {
     let mut bodies = Vec::new();
     let mut earlier = Earlier::default();
+    let mut promises = Promises::default();
     // What the index will show when the group is applied; after a failure nobody knows.
     let mut overlay = Some(Overlay::default());
     let planned = group
@@ -399,6 +414,18 @@ fn plan(
                 },
                 Work::Bad(copies) => {
                     bodies.push(Body::Bad(copies.clone()));
+                    Plan::Write
+                }
+                Work::Expect(expectation) => match promises.admit(index, expectation) {
+                    Ok(()) => {
+                        bodies.push(Body::Expected(expectation.clone()));
+                        Plan::Write
+                    }
+                    Err(error) => Plan::Refuse(error),
+                },
+                Work::Forget(host, path) => {
+                    promises.forget(host, path);
+                    bodies.push(Body::Forgotten(host.clone(), path.clone()));
                     Plan::Write
                 }
                 Work::Backup(_, draft) => earlier

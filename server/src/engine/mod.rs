@@ -12,6 +12,7 @@ pub mod data_dir;
 pub mod database;
 pub mod download;
 pub mod error;
+pub mod expected;
 pub mod file;
 pub mod find;
 pub mod history;

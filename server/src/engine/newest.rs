@@ -28,7 +28,8 @@ pub struct NewestBackups {
     pub left_out: u64,
 }
 
-fn newest(index: &Index, snapshot: SnapshotKey) -> Result<Option<i64>, EngineError> {
+/// Unix second of the newest backup of a snapshot.
+pub(super) fn newest(index: &Index, snapshot: SnapshotKey) -> Result<Option<i64>, EngineError> {
     let (first, last) = keys::versions(&snapshot);
     let found = index.scan_back(Family::Backups, &last, &first, 1)?;
     Ok(found.first().and_then(|(key, _)| keys::version_time(key)))

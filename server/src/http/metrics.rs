@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use axum::{extract::State, response::Response};
+use datadb::expected::Expected;
 
 use super::{
     Failed,
@@ -40,6 +41,7 @@ pub async fn page(State(engine): State<Engine>) -> Result<Response, Failed> {
     out.counter("datadb_dedup_bytes_total", "Plain bytes of these blobs.", observed.dedup_bytes.get());
     sizes(&mut out, &engine).await?;
     backups(&mut out, &engine.newest_backups(SNAPSHOTS_MAX).await?);
+    expected(&mut out, &engine.expected().await?);
     Ok(answer(CONTENT_TYPE, out.finish()))
 }
 
@@ -187,4 +189,27 @@ fn backups(out: &mut Exposition, newest: &NewestBackups) {
     out.gauges("datadb_last_backup_timestamp_seconds", help, samples);
     let left_out = newest.left_out + (newest.snapshots.len() - texts.len()) as u64;
     out.gauge("datadb_last_backup_left_out", "Snapshots whose last backup is not told here.", left_out);
+}
+
+/// Every promise counts; a series of their own have the first ones, and before them those that were not kept.
+fn expected(out: &mut Exposition, all: &[Expected]) {
+    out.gauge("datadb_expected", "Paths of hosts whose next backups are expected.", all.len());
+    let overdue = all.iter().filter(|one| one.is_overdue);
+    out.gauge("datadb_overdue", "Those that should have come by now and did not.", overdue.clone().count());
+    let mut told = HashSet::new();
+    let on_time = all.iter().filter(|one| !one.is_overdue);
+    let texts: Vec<_> = overdue
+        .chain(on_time)
+        .map(|one| (one.expectation.host.as_str(), one.expectation.path.to_string(), one))
+        .filter(|(host, path, _)| told.insert((*host, path.clone())))
+        .take(SNAPSHOTS_MAX)
+        .collect();
+    let labels: Vec<_> = texts.iter().map(|(host, path, _)| [("host", *host), ("path", path)]).collect();
+    let samples = |value: fn(&Expected) -> i64| {
+        labels.iter().map(|labels| &labels[..]).zip(texts.iter().map(move |(.., one)| value(one)))
+    };
+    let help = "By when the next backup of each path must have come, in unix time.";
+    out.gauges("datadb_backup_due_timestamp_seconds", help, samples(|one| one.expectation.due.seconds()));
+    let help = "1 where a backup should have come by now and did not.";
+    out.gauges("datadb_backup_overdue", help, samples(|one| i64::from(one.is_overdue)));
 }

@@ -8,13 +8,14 @@
 //! 1 genesis: `repository id (16) · format version · chunker minimum, average, maximum · chunker seed (8) · link secret
 //! (32)`; 2 objects: `count · each encoding behind its length`, children first; 3 backup: see [`datadb::Backup::encode`];
 //! 4 bad copies: `count · per copy the leaf's name, pack and offset of its record`; 7 commands, those of one transaction:
-//! `count · effects`, see `log::effect`. Reserved: 5 delete, 6 checkpoint. A reader stops at a version or kind that it doesn't know, and says so.
+//! `count · effects`, see `log::effect`; 8 expected: see [`datadb::expected`]; 9 expected no longer: `host · path`. Reserved: 5 delete, 6 checkpoint. A reader stops at a version or kind that it doesn't know, and says so.
 
 use bytes::Bytes;
 use datadb::{
-    Backup, Digest,
+    Backup, Digest, HostName, TreePath,
     chunking::ChunkerParams,
     codec::{DecodeError, Reader, Writer},
+    expected::{Expectation, decode_place},
     limits,
 };
 
@@ -27,6 +28,8 @@ const KIND_OBJECTS: u8 = 2;
 const KIND_BACKUP: u8 = 3;
 const KIND_BAD: u8 = 4;
 const KIND_COMMANDS: u8 = 7;
+const KIND_EXPECTED: u8 = 8;
+const KIND_FORGOTTEN: u8 = 9;
 
 /// The longest name of a leaf within its stack.
 pub const LEAF_BYTES_MAX: usize = 255;
@@ -59,6 +62,10 @@ pub enum Body {
     Bad(Vec<BadCopy>),
     /// A transaction has changed this, in order.
     Commands(Vec<Effect>),
+    /// By when a path's next backup must have come; what was said of the path before counts no more.
+    Expected(Box<Expectation>),
+    /// No backup of this path is expected any more.
+    Forgotten(HostName, TreePath),
 }
 
 /// What a repository keeps for ever.
@@ -160,6 +167,11 @@ impl Body {
             Self::Bad(copies) => copies.len() * 64,
             Self::Commands(effects) => 8 + effects.iter().map(Effect::size_hint).sum::<usize>(),
             Self::Genesis(_) => 128,
+            Self::Expected(expectation) => {
+                let Expectation { path, entry, schedule, .. } = &**expectation;
+                290 + path.as_bytes().len() + entry.len() + schedule.len()
+            }
+            Self::Forgotten(_, path) => 260 + path.as_bytes().len(),
         }
     }
 
@@ -180,6 +192,10 @@ impl Body {
             Self::Commands(effects) => {
                 w.u8(KIND_COMMANDS).varint(effects.len() as u64);
                 effects.iter().for_each(|effect| effect.encode(w));
+            }
+            Self::Expected(expectation) => expectation.encode(w.u8(KIND_EXPECTED)),
+            Self::Forgotten(host, path) => {
+                w.u8(KIND_FORGOTTEN).bytes(host.as_str().as_bytes()).bytes(path.as_bytes());
             }
         }
     }
@@ -202,6 +218,11 @@ impl Body {
                 let count = r.count("effects", 3)?;
                 Self::Commands((0..count).map(|_| Effect::decode(r)).collect::<Result<_, _>>()?)
             }
+            KIND_EXPECTED => Self::Expected(Box::new(Expectation::decode(r)?)),
+            KIND_FORGOTTEN => {
+                let (host, path) = decode_place(r)?;
+                Self::Forgotten(host, path)
+            }
             other => return Err(DecodeError::Unknown { field: "log entry kind", value: u64::from(other) }),
         })
     }
@@ -212,6 +233,17 @@ mod tests {
     use super::*;
     use crate::log::effect::{Change, DataType, Spot};
     use proptest::prelude::*;
+
+    fn expected() -> impl Strategy<Value = Body> {
+        let words = ("[a-z]{1,9}", "(/[a-z]{1,3}){1,3}", 0..=limits::TIME_SECONDS_MAX, any::<u64>(), "[ -~]{0,20}");
+        words.prop_flat_map(|(host, path, due, age_seconds_max, schedule)| {
+            let (host, path) = (HostName::new(&host).unwrap(), TreePath::new(path.as_bytes()).unwrap());
+            let due = datadb::backup::BackupTime::new(due).unwrap();
+            let forgotten = Body::Forgotten(host.clone(), path.clone());
+            let said = Expectation { host, path, due, age_seconds_max, entry: "e".to_owned(), schedule };
+            prop_oneof![Just(Body::Expected(Box::new(said))), Just(forgotten)]
+        })
+    }
 
     fn bodies() -> impl Strategy<Value = Body> {
         let cursor = (any::<u64>(), any::<u64>()).prop_map(|(pack, offset)| Cursor { pack, offset });
@@ -227,6 +259,7 @@ mod tests {
         let effect = ("[a-z]{1,9}", ".{0,9}", change)
             .prop_map(|(database, key, change)| Effect { spot: Spot { database, key }, change });
         prop_oneof![
+            expected(),
             prop::collection::vec(effect, 0..5).prop_map(Body::Commands),
             prop::collection::vec(object, 0..5).prop_map(Body::Objects),
             prop::collection::vec(copy, 0..5).prop_map(Body::Bad),
@@ -247,7 +280,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_an_error_or_a_record_that_encodes_to_them(
-            bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0u8..9, rest in prop::collection::vec(any::<u8>(), 0..99)
+            bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0u8..11, rest in prop::collection::vec(any::<u8>(), 0..99)
         ) {
             let entry = [&[VERSION, 1][..], &[0; 32], &[0, 0, 1, kind], &rest].concat();
             if let Ok(record) = Record::decode(&entry) {

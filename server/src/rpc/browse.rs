@@ -32,7 +32,7 @@ impl Service {
     }
 }
 
-fn filter(filter: Option<api::BackupFilter>) -> Result<Filter, Status> {
+pub(super) fn filter(filter: Option<api::BackupFilter>) -> Result<Filter, Status> {
     let api::BackupFilter { host, path } = filter.unwrap_or_default();
     Ok(Filter {
         host: if host.is_empty() { None } else { Some(HostName::new(&host).map_err(status)?) },
@@ -52,7 +52,9 @@ fn wanted(backup: Option<api::resolve_request::Backup>) -> Result<Wanted, Status
 }
 
 /// Runs a producer of replies in a task of its own; its error is the last reply.
-fn produce<T: Send + 'static, F>(work: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F) -> Response<Replies<T>>
+pub(super) fn produce<T: Send + 'static, F>(
+    work: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F,
+) -> Response<Replies<T>>
 where
     F: Future<Output = Result<(), EngineError>> + Send + 'static,
 {

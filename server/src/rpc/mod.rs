@@ -7,6 +7,7 @@ mod monitor;
 mod queue;
 mod repository;
 mod requests;
+mod schedules;
 mod store;
 mod upload;
 mod versions;
@@ -86,6 +87,7 @@ pub async fn router(engine: Engine) -> Result<Services, tonic_reflection::server
     let browse = api::browse_server::BrowseServer::new(browse::Service(engine.clone()));
     let database = api::database_server::DatabaseServer::new(database::Service(engine.clone()));
     let monitor = api::monitor_server::MonitorServer::new(monitor::Service(engine.clone()));
+    let schedules = api::schedules_server::SchedulesServer::new(schedules::Service(engine.clone()));
     let requests = Requests(engine.observed().clone());
     let store = api::store_server::StoreServer::new(store::Service(engine));
     reporter.set_serving::<api::repository_server::RepositoryServer<repository::Service>>().await;
@@ -93,6 +95,7 @@ pub async fn router(engine: Engine) -> Result<Services, tonic_reflection::server
     reporter.set_serving::<api::browse_server::BrowseServer<browse::Service>>().await;
     reporter.set_serving::<api::database_server::DatabaseServer<database::Service>>().await;
     reporter.set_serving::<api::monitor_server::MonitorServer<monitor::Service>>().await;
+    reporter.set_serving::<api::schedules_server::SchedulesServer<schedules::Service>>().await;
     reporter.set_serving::<api::store_server::StoreServer<store::Service>>().await;
     let max = limits::MESSAGE_BYTES_MAX;
     Ok(tonic::transport::Server::builder()
@@ -110,5 +113,6 @@ pub async fn router(engine: Engine) -> Result<Services, tonic_reflection::server
         .add_service(browse.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(database.max_decoding_message_size(max).max_encoding_message_size(max))
         .add_service(monitor)
+        .add_service(schedules)
         .add_service(store.max_decoding_message_size(max).max_encoding_message_size(max)))
 }

@@ -1,6 +1,9 @@
 //! What goes wrong on the way: it is tried again, kept in doubt, or said in one line.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use datadb::{BlobId, Kind};
@@ -8,7 +11,7 @@ use datadb_server::store::{
     BlobStore as _, Presence, StoreError,
     blobsfile::Relied,
     conformance::sample,
-    s3::{CredentialsSource, Request, S3Config, probe},
+    s3::{CredentialsSource, Patience, Request, S3Config, probe},
 };
 
 use crate::{
@@ -204,4 +207,17 @@ async fn a_probe_leaves_nothing_behind_and_tells_who_writes() {
     assert_eq!(scene.server.keys(BUCKET), ["home/lease"]);
     let error = probe(&S3Config { bucket: "nowhere".into(), ..scene.config() }).unwrap_err();
     assert_eq!(error.to_string(), "s3://nowhere/home: there is no such bucket: make it, or correct the name");
+}
+
+/// A start does not wait as long for a store that is away as a commit does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_never_answered_is_not_waited_for_as_long() {
+    let scene = Scene::new();
+    scene.proxy.set_down(true);
+    let patience = Patience { total: Duration::from_secs(12), ..scene.config().patience };
+    let config = S3Config { patience, ..scene.through_proxy() };
+    let started = Instant::now();
+    let error = scene.side("one").try_open(config, Relied::Index).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(started.elapsed() < patience.total, "{:?}", started.elapsed());
 }

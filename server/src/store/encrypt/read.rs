@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     db::{Family, IndexError, keys},
-    store::{Cursor, Damage, Found, Item, Presence, StoreError, Stored, blocking},
+    store::{Cursor, Damage, Found, Item, Presence, StoreError, Stored, blocking, to_the_end},
 };
 
 /// Entries read at once in a walk over the index.
@@ -84,27 +84,31 @@ impl Core {
             Err(other) => return Err(other),
         };
         let core = self.clone();
-        blocking(move || core.open_for(&id, &entry, &stored).map(Some)).await
+        let what = match blocking(move || core.open_for(&id, &entry, &stored)).await {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(what) => what.to_string(),
+        };
+        to_the_end(self.clone().mark_bad(entry.inner)).await?;
+        Err(StoreError::Damaged { id, leaf: self.name.clone(), cursor: entry.cursor, what })
     }
 
-    fn open_for(&self, id: &BlobId, entry: &Entry, stored: &Stored) -> Result<Stored, StoreError> {
+    fn open_for(&self, id: &BlobId, entry: &Entry, stored: &Stored) -> Result<Stored, SealError> {
+        // Another key or version is damage, too: the label could be opened, and both are sealed at once.
+        let opened = content::open_bundle(&self.keys, &stored.bundle)?;
         let is_asked = |blob: BlobRef| blob.id == *id && blob.digest == entry.digest;
-        let what = match content::open_bundle(&self.keys, &stored.bundle) {
-            Ok(opened) if opened.bundle.refs().any(is_asked) => return Ok(opened),
-            Ok(_) => SealError::Foreign,
-            // Another key or version, too: the label could be opened, and both are sealed at once.
-            Err(error) => error,
-        };
-        self.mark_bad(&entry.inner)?;
-        let (leaf, cursor) = (self.name.clone(), entry.cursor);
-        Err(StoreError::Damaged { id: *id, leaf, cursor, what: what.to_string() })
+        if opened.bundle.refs().any(is_asked) { Ok(opened) } else { Err(SealError::Foreign) }
     }
 
     /// Marks all blobs bad that lie in a sealed one, by a walk over the whole index: slow, and needed only where the inner
     /// store gave bytes in good order that are not what was sealed. It waits for a flush that runs, which would write its
     /// entries over the marks.
-    fn mark_bad(&self, inner: &BlobId) -> Result<(), StoreError> {
-        let _no_flush = self.flushing.blocking_lock();
+    async fn mark_bad(self: Arc<Self>, inner: BlobId) -> Result<(), StoreError> {
+        let _no_flush = self.flushing.lock().await;
+        let core = self.clone();
+        blocking(move || core.write_marks(&inner)).await
+    }
+
+    fn write_marks(&self, inner: &BlobId) -> Result<(), StoreError> {
         let mut state = self.state();
         let mut bad: HashMap<BlobId, Entry> = HashMap::new();
         let mut after = None;

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
         mpsc,
     },
     time::Duration,
@@ -35,6 +35,10 @@ const LINK_BYTES_PER_SECOND: u64 = 64 << 10;
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// A store that has never answered is given so much less of the whole patience: a start, or somebody who tries a config,
+/// waits for it.
+const FIRST_SHARE: u32 = 6;
+
 /// Where the bucket is said to lie when only an endpoint is given; such stores mostly don't care.
 const REGION_DEFAULT: &str = "us-east-1";
 
@@ -51,6 +55,8 @@ struct Inner {
     requests: Arc<Requests>,
     pace: Pace,
     permits: Semaphore,
+    /// Whether the store has answered at all.
+    is_reached: AtomicBool,
     store_time: StoreTime,
     /// Its own: packs are read and written from threads that block, of whatever runtime or of none, and the lease is given
     /// back when everything else has ended.
@@ -110,6 +116,7 @@ impl Client {
             requests: Arc::default(),
             pace: Pace::default(),
             permits: Semaphore::new(REQUESTS_MAX),
+            is_reached: AtomicBool::new(false),
             store_time,
             runtime: Some(runtime),
         };
@@ -162,7 +169,7 @@ impl Client {
     where
         F: Future<Output = Result<T, Failure>> + Send,
     {
-        let Inner { permits, pace, requests, config, .. } = &*self.inner;
+        let Inner { permits, pace, requests, config, is_reached, .. } = &*self.inner;
         let started = Instant::now();
         let attempt_time = config.patience.attempt + Duration::from_secs(bytes / LINK_BYTES_PER_SECOND);
         for number in 1.. {
@@ -172,6 +179,7 @@ impl Client {
                 requests.count(request);
                 match tokio::time::timeout(attempt_time, call()).await {
                     Ok(Ok(value)) => {
+                        is_reached.store(true, Ordering::Relaxed);
                         pace.went_well();
                         return Ok(value);
                     }
@@ -191,7 +199,9 @@ impl Client {
                 }
             }
             let wait = backoff(number);
-            if started.elapsed() + wait > config.patience.total || !pace.may_retry() {
+            let is_first = !is_reached.load(Ordering::Relaxed);
+            let total = config.patience.total / if is_first { FIRST_SHARE } else { 1 };
+            if started.elapsed() + wait > total || !pace.may_retry() {
                 return Err(failure);
             }
             tracing::debug!(store = %config, ?request, ?failure, ?wait, "a request is made again");

@@ -70,7 +70,8 @@ pub enum CredentialsSource {
 pub struct Patience {
     /// For the answer to one small request. Large ones have the time that their bytes take over a slow link besides.
     pub attempt: Duration,
-    /// For all attempts at one request together: long enough for a store that restarts.
+    /// For all attempts at one request together: long enough for a store that restarts. One that has not answered yet is
+    /// given a sixth of it.
     pub total: Duration,
     /// How long a lease lasts that nobody renews; it is renewed three times as often.
     pub lease: Duration,

@@ -1,13 +1,13 @@
 //! S3: packs as objects of a bucket, at AWS or at any store that speaks like it.
 //!
 //! The leaf **is** a [`BlobsFile`] on another file layer: its packs are staged in local files and sent as whole objects by
-//! the flush, which seals them first, footer and all ([`disk`] has the layout). So an object is there whole or not at all
+//! the flush, which seals them first, footer and all (`disk` has the layout). So an object is there whole or not at all
 //! and never changes, thousands of small files are a few requests, commits that wait together share packs, and a bucket
 //! is all that a rebuild needs. A flush that can't reach the store is *in doubt*: what was staged stays, is found and read
 //! as before, and the next flush sends the very same bytes under the very same key.
 //!
-//! One server writes below a prefix ([`lease`]). Requests are counted ([`requests`]), made again with growing, random
-//! waits out of a budget, and slowed down together when the store asks for fewer ([`pace`]).
+//! One server writes below a prefix (`lease`). Requests are counted (`requests`), made again with growing, random
+//! waits out of a budget, and slowed down together when the store asks for fewer (`pace`).
 
 mod ahead;
 mod client;

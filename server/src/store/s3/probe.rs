@@ -1,11 +1,9 @@
 //! Trying a bucket out: what `check-config` does, beside the packs and without touching them.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::{
-    Patience, S3Config, check,
+    S3Config, check,
     client::Client,
     error::{Failure, S3Error},
     lease,
@@ -16,9 +14,6 @@ use crate::store::StoreError;
 
 /// What is written, and read back by its middle.
 const SAMPLE: &[u8] = b"datadb tries whether this bucket keeps what it is given";
-
-/// How long to try at most.
-const TOTAL: Duration = Duration::from_secs(10);
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +28,7 @@ pub struct ProbeReport {
 pub fn probe(config: &S3Config) -> Result<ProbeReport, StoreError> {
     let failed = |error: S3Error| StoreError::Peer { place: config.to_string(), fault: error.into() };
     check(config).map_err(failed)?;
-    // Somebody waits for the answer.
-    let patience = Patience { total: config.patience.total.min(TOTAL), ..config.patience };
-    let client = Client::connect(&S3Config { patience, ..config.clone() }).map_err(failed)?;
+    let client = Client::connect(config).map_err(failed)?;
     let asking = client.clone();
     client.wait(async move { try_out(&asking).await }).map_err(failed)
 }
