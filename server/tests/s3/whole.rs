@@ -86,7 +86,7 @@ async fn requests_grow_with_bytes_not_with_blobs() {
     result.unwrap();
     assert_eq!((puts(&blobs), puts(&meta)), (1, 2));
     assert_eq!(blobs.requests().get(Request::Part) + meta.requests().get(Request::Part), 0);
-    let mut reader = LogReader::new(Arc::new(meta), Position::START);
+    let mut reader = LogReader::new(Arc::new(meta), Position::START, false);
     for sequence in 1..=2 {
         assert_eq!(reader.next().await.unwrap().unwrap().record.sequence, sequence);
     }
