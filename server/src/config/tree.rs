@@ -90,23 +90,12 @@ impl Tree {
         }
     }
 
-    /// In how many places a thing is once a write counts.
-    pub fn copies(&self) -> usize {
+    /// In how many places a record is when all sides of all mirrors are level.
+    pub fn places(&self) -> usize {
         match self {
             Self::BlobsFile { .. } | Self::S3(_) => 1,
-            Self::Encrypt { inner, .. } => inner.copies(),
-            Self::Mirror { ack, sides } => {
-                let copies = |side: &Side| side.tree.copies();
-                match ack {
-                    Ack::All => sides.iter().map(copies).sum(),
-                    Ack::Local => sides.iter().filter(|side| side.tree.is_local()).map(copies).sum(),
-                    Ack::Sides(number) => {
-                        let mut each: Vec<usize> = sides.iter().map(copies).collect();
-                        each.sort_unstable();
-                        each.into_iter().take(*number).sum()
-                    }
-                }
-            }
+            Self::Encrypt { inner, .. } => inner.places(),
+            Self::Mirror { sides, .. } => sides.iter().map(|side| side.tree.places()).sum(),
         }
     }
 }
