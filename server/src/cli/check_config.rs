@@ -39,7 +39,7 @@ pub async fn run(args: &CheckConfigArgs) -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    let (blobs, log) = (config.blobs.places(), config.log().places());
+    let (blobs, log) = (config.blobs.copies(), config.log().copies());
     if log < blobs {
         println!(
             "warning: the log is in {log} place{}, the blobs in {blobs}: without the log no blob can be told from another",

@@ -54,7 +54,7 @@ fn the_tree_of_a_file_is_plain_data() {
     assert_eq!(**s3, wanted);
     assert_eq!(s3.credentials, CredentialsSource::Chain { profile: None });
     assert_eq!((config.meta.as_ref(), config.log()), (None, &config.blobs));
-    assert_eq!(config.blobs.places(), 2);
+    assert_eq!(config.blobs.copies(), 2);
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn a_secret_in_the_file_is_refused_without_being_printed() {
 }
 
 #[test]
-fn places_are_all_sides_whether_a_commit_waits_for_them_or_not() {
+fn copies_are_all_sides_whether_a_commit_waits_for_them_or_not() {
     let sides = "sides = [{ type = \"blobsfile\", path = \"a\" }, { type = \"s3\", bucket = \"b\" }]";
     for ack in ["\"all\"", "1", "\"local\""] {
         let config = parse(&format!("[blobs]\ntype = \"mirror\"\nack = {ack}\n{sides}\n")).unwrap();
-        assert_eq!((config.blobs.places(), config.log().places()), (2, 2), "{ack}");
+        assert_eq!((config.blobs.copies(), config.log().copies()), (2, 2), "{ack}");
     }
 }

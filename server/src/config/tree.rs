@@ -91,11 +91,11 @@ impl Tree {
     }
 
     /// In how many places a record is when all sides of all mirrors are level.
-    pub fn places(&self) -> usize {
+    pub fn copies(&self) -> usize {
         match self {
             Self::BlobsFile { .. } | Self::S3(_) => 1,
-            Self::Encrypt { inner, .. } => inner.places(),
-            Self::Mirror { sides, .. } => sides.iter().map(|side| side.tree.places()).sum(),
+            Self::Encrypt { inner, .. } => inner.copies(),
+            Self::Mirror { sides, .. } => sides.iter().map(|side| side.tree.copies()).sum(),
         }
     }
 }
