@@ -47,6 +47,8 @@ pub(super) struct Fields<'t, 'i> {
     source: &'t Source<'i>,
     key: String,
     line: usize,
+    /// Of all fields, taken or not.
+    lines: Vec<(&'t str, usize)>,
     left: Vec<(&'t str, usize, &'t Value<'i>)>,
 }
 
@@ -65,7 +67,8 @@ impl<'t, 'i> Fields<'t, 'i> {
         let mut left: Vec<_> = table.iter().map(field).collect();
         // The first that is wrong is told first.
         left.sort_by_key(|(_, line, _)| *line);
-        Self { source, key, line, left }
+        let lines = left.iter().map(|(name, line, _)| (*name, *line)).collect();
+        Self { source, key, line, lines, left }
     }
 
     /// The line of the table.
@@ -75,7 +78,7 @@ impl<'t, 'i> Fields<'t, 'i> {
 
     /// An error about a field of this table, or, with no name, about the table.
     pub fn refuse(&self, name: &str, what: impl Into<String>) -> ConfigError {
-        let line = self.left.iter().find(|(left, ..)| *left == name).map_or(self.line, |(_, line, _)| *line);
+        let line = self.lines.iter().find(|(known, _)| *known == name).map_or(self.line, |(_, line)| *line);
         self.refuse_at(line, name, what)
     }
 
