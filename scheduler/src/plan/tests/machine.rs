@@ -128,8 +128,37 @@ fn trouble(back_max: i64) -> impl Strategy<Value = Trouble> {
     ]
 }
 
+/// What befalls a machine. However often its clock is set back, it never shows more than `back_max` less than it once did:
+/// several small steps are as one large one.
 fn story(back_max: i64) -> impl Strategy<Value = Vec<(i64, Trouble)>> {
-    prop::collection::vec(((0..30 * DAY), trouble(back_max)), 0..60)
+    prop::collection::vec(((0..30 * DAY), trouble(back_max)), 0..60).prop_map(move |mut story| {
+        let (mut wall, mut highest) = (0, 0);
+        for (after, trouble) in &mut story {
+            wall += *after;
+            highest = highest.max(wall);
+            match trouble {
+                Trouble::Sleep(seconds) | Trouble::Off(seconds) | Trouble::Forward(seconds) => wall += *seconds,
+                Trouble::Back(seconds) => {
+                    *seconds = (*seconds).min(back_max - (highest - wall));
+                    wall -= *seconds;
+                }
+            }
+            highest = highest.max(wall);
+        }
+        story
+    })
+}
+
+#[test]
+fn small_steps_back_that_come_to_more_than_a_little_are_as_one_large_one() {
+    let schedule = policy("@daily", "UTC0").schedule;
+    let mut progress = Progress::new(&schedule, START);
+    progress.begin(START + DAY, false);
+    progress.end(START + DAY, true);
+    progress.set_back(START + DAY - SET_BACK_SECONDS_MAX);
+    assert_eq!(progress.covered, Some(START + DAY), "by a little: what was covered stays so");
+    progress.set_back(START + DAY - SET_BACK_SECONDS_MAX - 1);
+    assert_eq!(progress.covered, Some(START + DAY - SET_BACK_SECONDS_MAX - 1));
 }
 
 fn schedules() -> impl Strategy<Value = (&'static str, &'static str)> {
