@@ -82,7 +82,7 @@ fn mistakes_say_what_may_be_written() {
         assert!(!refused(&text, 4, "blobs.ack").is_empty());
     }
     let one = "[blobs]\ntype = \"mirror\"\n[[blobs.sides]]\ntype = \"blobsfile\"\npath = \"a\"\n";
-    assert!(refused(one, 1, "blobs.sides").contains("2 to 15 sides"));
+    assert!(refused(one, 3, "blobs.sides").contains("2 to 15 sides"));
     let twice = format!("{one}[[blobs.sides]]\ntype = \"blobsfile\"\npath = \"a\"\n");
     assert!(refused(&twice, 1, "blobs").contains("named twice"));
 }
