@@ -28,7 +28,7 @@ fn a_backup_is_told_in_two_lines() {
 fn a_program_gets_one_object() {
     let scene = Scene::new();
     scene.shows("--json snapshot --host box --time 2014-05-12T18:36:07 --tag why=test home", expect![[r#"
-        {"blobs_new":4,"bytes":72044,"bytes_uploaded":[N],"changed":0,"dirs":4,"dry_run":false,"errors":0,"excluded":0,"files":5,"files_read":4,"host":"box","id":"[ID1]","path":"/home","requests":6,"seconds":[N],"skipped":false,"snapshot":"[ID2]","time":1399919767,"type":"summary"}
+        {"blobs_new":4,"bytes":72044,"bytes_uploaded":[N],"changed":0,"dirs":4,"dry_run":false,"errors":0,"excluded":0,"files":5,"files_read":4,"host":"box","id":"[ID1]","path":"/home","requests":6,"seconds":[N],"skipped":false,"snapshot":"[ID2]","store_requests":{},"time":1399919767,"type":"summary"}
     "#]]);
 }
 

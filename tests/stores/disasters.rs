@@ -67,7 +67,7 @@ fn invariant_3_the_index_is_disposable_and_a_lost_directory_is_no_new_repository
     assert!(refused.stderr.contains("datadb-server rebuild"), "{}", refused.stderr);
 }
 
-const SEALED_BUCKET: &str = r#"
+pub const SEALED_BUCKET: &str = r#"
 [blobs]
 type = "encrypt"
 key_file = "SCRATCH/key"

@@ -9,5 +9,6 @@ mod s3_proxy;
 
 mod configs;
 mod disasters;
+mod requests;
 mod sides;
 mod site;

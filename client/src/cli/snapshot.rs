@@ -201,7 +201,7 @@ fn one(
 }
 
 fn print(context: &Context, summary: &Summary, seconds: f64) -> Result<(), Fault> {
-    let Summary { made, backup, files_read, blobs_new, bytes_uploaded, requests, excluded } = summary;
+    let Summary { made, backup, files_read, blobs_new, bytes_uploaded, requests, store_requests, excluded } = summary;
     let counts = &backup.counts;
     if context.json {
         return output::json(&json!({
@@ -218,6 +218,7 @@ fn print(context: &Context, summary: &Summary, seconds: f64) -> Result<(), Fault
             "blobs_new": blobs_new,
             "bytes_uploaded": bytes_uploaded,
             "requests": requests,
+            "store_requests": store_requests,
             "excluded": excluded,
             "errors": counts.errors,
             "changed": counts.changed,
@@ -254,6 +255,12 @@ fn print(context: &Context, summary: &Summary, seconds: f64) -> Result<(), Fault
         many(*files_read, "file"),
         many(*blobs_new, "new blob"),
     ))?;
+    if !store_requests.is_empty() {
+        let mut kinds: Vec<(&String, &u64)> = store_requests.iter().collect();
+        kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let kinds: Vec<String> = kinds.into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        output::line(&format!("{} to the server's store: {}", many(store_requests.values().sum(), "request"), kinds.join(", ")))?;
+    }
     if counts.errors + counts.changed > 0 {
         let errors = (counts.errors > 0).then(|| many(counts.errors, "error"));
         let changed =

@@ -61,6 +61,15 @@ pub struct Commit {
     pub tags: BTreeMap<String, String>,
 }
 
+/// A backup that was made.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The backup.
+    pub backup: Backup,
+    /// What the server's stores were asked meanwhile: requests by kind. Empty where none is asked by requests.
+    pub store_requests: BTreeMap<String, u64>,
+}
+
 impl Connection {
     /// Opens a session for a host, or goes on with one (if it has not expired), naming the backup whose cache the client
     /// would like to trust.
@@ -142,7 +151,7 @@ impl Session {
     }
 
     /// Makes the backup.
-    pub async fn commit(&self, commit: &Commit) -> Result<Backup, Fault> {
+    pub async fn commit(&self, commit: &Commit) -> Result<Committed, Fault> {
         let Commit { token, host, path, root, time, counts, tags } = commit;
         let request = api::CommitRequest {
             session: self.id.clone(),
@@ -160,7 +169,8 @@ impl Session {
         };
         self.requests.fetch_add(1, Ordering::Relaxed);
         let reply = self.client.clone().commit(request).await.map_err(fault)?.into_inner();
-        Ok(Backup::try_from(reply.backup.ok_or_else(|| nonsense("no backup"))?)?)
+        let backup = Backup::try_from(reply.backup.ok_or_else(|| nonsense("no backup"))?)?;
+        Ok(Committed { backup, store_requests: reply.store_requests.into_iter().collect() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! One attempt at a snapshot: a session, all stages, a commit.
 
 use std::{
+    collections::BTreeMap,
     io::Read as _,
     num::NonZero,
     path::Path,
@@ -33,7 +34,7 @@ use crate::{
     cache::{self, Cursor, Writer},
     chunker::Chunker,
     clock,
-    connection::{Asking, Commit, Connection, Filter, Session},
+    connection::{Asking, Commit, Committed, Connection, Filter, Session},
     exit,
     report::{Report, get},
     walk::{Past, Walk},
@@ -108,14 +109,15 @@ impl Attempt<'_> {
         if exit::is_interrupted() {
             return Err(exit::interrupted().into());
         }
-        let (made, backup) = stages.conclude(&done)?;
+        let (made, Committed { backup, store_requests }) = stages.conclude(&done)?;
         if let Some(Err(fault)) = writer.map(|writer| writer.finish(repository, backup.key())) {
             report.line(&format!("the next run will read everything: {fault}"));
         }
         let (blobs_new, bytes_uploaded) = (get(&run.blobs_new), get(&run.bytes_uploaded));
         let requests = session.requests() - requests_before;
         let excluded = get(&counters.excluded);
-        Ok(Summary { made, backup, files_read: done.files_read, blobs_new, bytes_uploaded, requests, excluded })
+        let files_read = done.files_read;
+        Ok(Summary { made, backup, files_read, blobs_new, bytes_uploaded, requests, store_requests, excluded })
     }
 
     fn cursor(&self, cache_path: Option<&Path>) -> Option<Cursor> {
@@ -213,24 +215,24 @@ impl Stages<'_> {
     }
 
     /// Makes the backup, unless it shall not be made.
-    fn conclude(&self, done: &Assembled) -> Result<(Made, Backup), Trouble> {
+    fn conclude(&self, done: &Assembled) -> Result<(Made, Committed), Trouble> {
         let root = done.root.clone().ok_or_else(|| Fault::new(Kind::Internal, "the walk ended before the root"))?;
         let how = self.request.how;
         if how.skip_if_unchanged
             && let Some(last) = self.last()?
             && last.root == ObjectKey::of(&root)
         {
-            return Ok((Made::Nothing, last));
+            return Ok((Made::Nothing, uncommitted(last)));
         }
         let mut counts = done.counts;
         counts.errors = get(&self.report.counters.errors);
         if how.dry_run {
-            return Ok((Made::Plan, self.planned(&root, counts)?));
+            return Ok((Made::Plan, uncommitted(self.planned(&root, counts)?)));
         }
         failpoint::hit("client.commit");
-        let backup = self.commit(root, counts)?;
+        let committed = self.commit(root, counts)?;
         failpoint::hit("client.committed");
-        Ok((Made::Backup, backup))
+        Ok((Made::Backup, committed))
     }
 
     /// What a backup would be.
@@ -250,7 +252,7 @@ impl Stages<'_> {
         })
     }
 
-    fn commit(&self, root: Bytes, counts: Counts) -> Result<Backup, Trouble> {
+    fn commit(&self, root: Bytes, counts: Counts) -> Result<Committed, Trouble> {
         let Request { host, path, time, tags, .. } = self.request.clone();
         let commit = Commit { token: token()?, host, path, root, time, counts, tags };
         let mut tried = 0;
@@ -261,10 +263,15 @@ impl Stages<'_> {
                     thread::sleep(Duration::from_millis(100 << tried));
                 }
                 Err(fault) => return Err(fault.into()),
-                Ok(backup) => return Ok(backup),
+                Ok(committed) => return Ok(committed),
             }
         }
     }
+}
+
+/// A backup for which nothing was asked of the server's stores.
+const fn uncommitted(backup: Backup) -> Committed {
+    Committed { backup, store_requests: BTreeMap::new() }
 }
 
 /// Keeps the session alive however long one file or one answer takes.

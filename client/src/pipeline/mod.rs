@@ -94,6 +94,8 @@ pub struct Summary {
     pub bytes_uploaded: u64,
     /// Messages sent to the server.
     pub requests: u64,
+    /// What the server's stores were asked meanwhile: requests by kind. Empty where none is asked by requests.
+    pub store_requests: BTreeMap<String, u64>,
     /// Entries that the selection left out; a directory is one, with all that is in it.
     pub excluded: u64,
 }

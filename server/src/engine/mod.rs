@@ -45,7 +45,12 @@ use crate::{
     db::{IndexMemory, SharedIndex},
     log::record::Genesis,
     observe::Observed,
-    store::{SharedStore, blocking, counted::Backend, mirror::Mirror, stack::Stack},
+    store::{
+        SharedStore, blocking,
+        counted::{Asked, Backend, asked},
+        mirror::Mirror,
+        stack::Stack,
+    },
 };
 
 /// A repository that is open. Cheap to clone; all clones are the same repository.
@@ -100,6 +105,22 @@ impl Engine {
     /// Where bundles are kept, each backend by itself.
     pub fn backends(&self) -> Vec<Backend> {
         self.inner.stacks.iter().flat_map(Stack::backends).collect()
+    }
+
+    /// What the stores were asked since a session was opened, or gone on with, by kind; nothing where nothing was.
+    pub fn asked_since(&self, session: &[u8]) -> Asked {
+        let before = self.inner.sessions.asked(session);
+        let mut asked = asked(&self.backends());
+        asked.retain(|kind, count| {
+            *count = count.saturating_sub(before.get(kind).copied().unwrap_or_default());
+            *count > 0
+        });
+        asked
+    }
+
+    /// Notes what the stores were asked before a session has anything done.
+    pub fn note_asked(&self, session: &[u8]) {
+        self.inner.sessions.note_asked(session, asked(&self.backends()));
     }
 
     /// The mirrors of the stacks.

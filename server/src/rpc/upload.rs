@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use datadb::{
-    BackupKey, Bundle, Fault, HostName, Kind, TreePath, api,
+    Backup, BackupKey, Bundle, Fault, HostName, Kind, TreePath, api,
     backup::{BackupTime, Counts},
     codec::DecodeError,
     limits,
@@ -49,6 +49,12 @@ impl Service {
         let id = random().map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
         self.0.sessions().open(id, self.0.now())?;
         Ok(id)
+    }
+
+    fn reply(&self, backup: &Backup, session: &[u8]) -> api::CommitReply {
+        let asked = self.0.asked_since(session).into_iter();
+        let store_requests = asked.map(|(kind, count)| (kind.to_owned(), count)).collect();
+        api::CommitReply { backup: Some(backup.into()), store_requests }
     }
 
     fn renew(&self, session: &[u8]) -> Result<(), EngineError> {
@@ -130,11 +136,12 @@ impl api::upload_server::Upload for Service {
             [] => None,
             key => Some(BackupKey::try_from(key).map_err(status)?),
         };
+        let id = self.session(&request.session)?;
+        self.0.note_asked(&id);
         let judged = match base {
             Some(key) => self.0.judge_base(key).await?,
             None => Base::Unknown,
         };
-        let id = self.session(&request.session)?;
         let (replies, stream) = mpsc::channel(REPLIES_MAX);
         let first = api::OpenSessionReply {
             session: Bytes::copy_from_slice(&id),
@@ -238,10 +245,11 @@ impl api::upload_server::Upload for Service {
         let token = request.token[..].try_into();
         let token = token.map_err(|_| status(DecodeError::rule("token", "is not 16 bytes long")))?;
         if let Some(backup) = self.0.committed(token).await? {
-            return Ok(Response::new(api::CommitReply { backup: Some((&backup).into()) }));
+            return Ok(Response::new(self.reply(&backup, &request.session)));
         }
         self.renew(&request.session)?;
         self.0.check_writable()?;
+        let session = request.session;
         let call = CommitCall {
             token,
             host: HostName::new(&request.host).map_err(status)?,
@@ -264,6 +272,6 @@ impl api::upload_server::Upload for Service {
         // A client that goes away does not stop a commit half way.
         let backup = spawn(async move { engine.commit(call).await }).await;
         let backup = backup.map_err(|_| status(EngineError::Stopping))??;
-        Ok(Response::new(api::CommitReply { backup: Some((&backup).into()) }))
+        Ok(Response::new(self.reply(&backup, &session)))
     }
 }

@@ -3,7 +3,7 @@
 //! Around every leaf, whichever its type, so that no backend counts for itself. It prints itself as the leaf: it keeps
 //! nothing, and nobody chooses it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -52,6 +52,18 @@ impl Backend {
     pub async fn stats(&self) -> Result<StoreStats, StoreError> {
         self.store.stats().await
     }
+}
+
+/// Requests by kind.
+pub type Asked = BTreeMap<&'static str, u64>;
+
+/// The requests that these backends have made so far, all together.
+pub fn asked(backends: &[Backend]) -> Asked {
+    let mut asked = Asked::new();
+    for (kind, count) in backends.iter().filter_map(|backend| backend.requests.as_ref()).flat_map(|it| it.by_kind()) {
+        *asked.entry(kind).or_default() += count;
+    }
+    asked
 }
 
 /// A store whose traffic is counted.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod lease;
+mod merge;
 #[path = "../../../tests/support/s3_proxy.rs"]
 mod s3_proxy;
 #[path = "../../../tests/support/s3.rs"]

@@ -86,6 +86,11 @@ impl Scene {
         self.server.keys(BUCKET).into_iter().filter(|key| key.ends_with(".pack")).collect()
     }
 
+    /// Objects that hold several packs.
+    pub fn merged(&self) -> Vec<String> {
+        self.server.keys(BUCKET).into_iter().filter(|key| key.ends_with(".packs")).collect()
+    }
+
     pub fn object(&self, key: &str) -> PathBuf {
         self.server.bucket(BUCKET).join(key)
     }

@@ -10,7 +10,7 @@ mod append;
 mod catch_up;
 mod entry;
 mod flush;
-mod pack;
+pub(in crate::store) mod pack;
 mod read;
 mod record;
 mod scan;

@@ -121,6 +121,24 @@ fn parse_footer(mut bytes: Bytes) -> Option<Vec<(u64, Head)>> {
     Some(records)
 }
 
+/// Whether a sealed pack is intact to its last byte: header, records without gaps, and a footer that lists just those.
+pub fn is_whole(file: &dyn DiskFile, number: u64) -> io::Result<bool> {
+    let mut found = [0; HEADER_BYTES as usize];
+    if file.read_at(&mut found, 0)? < found.len() || found[..] != header(number)[..] {
+        return Ok(false);
+    }
+    let Some(records) = read_footer(file)? else { return Ok(false) };
+    let mut end = HEADER_BYTES;
+    for (offset, head) in &records {
+        let is_there = *offset == end && read_head(file, end)?.as_ref() == Ok(head);
+        if !is_there || read_data(file, end, head)?.and_then(|data| head.clone().into_bundle(data)).is_err() {
+            return Ok(false);
+        }
+        end += head.record_len();
+    }
+    Ok(file.size()? == end + footer(&records).len() as u64)
+}
+
 /// Reads exactly this many bytes, or says that the record is cut short.
 fn read_exactly(file: &dyn DiskFile, offset: u64, len: usize) -> io::Result<Result<Bytes, RecordError>> {
     let mut bytes = vec![0; len];
@@ -222,6 +240,19 @@ mod tests {
         }
         bytes.extend_from_slice(&footer(&records));
         (bytes, records)
+    }
+
+    #[test]
+    fn a_pack_is_whole_as_long_as_no_bit_of_it_is_flipped() {
+        let (bytes, _) = sealed(&[vec![1; 50], vec![2; 10]]);
+        assert!(is_whole(&*file(&bytes), 1).unwrap());
+        assert!(!is_whole(&*file(&bytes), 2).unwrap(), "it is another pack");
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << (at % 8);
+            assert!(!is_whole(&*file(&bytes), 1).unwrap(), "byte {at}");
+            assert!(!is_whole(&*file(&bytes[..at]), 1).unwrap(), "cut at {at}");
+        }
     }
 
     proptest! {

@@ -15,7 +15,8 @@ pub struct S3Config {
     pub endpoint: Option<String>,
     /// Whether the bucket's name goes into the path instead of the host name.
     pub is_path_style: bool,
-    /// Class of large packs. Small ones, and the log's, stay in the standard class: most others charge for a minimum.
+    /// Class of objects beyond 8 MiB, which packs are merged into. Smaller ones stay in the standard class until then: most
+    /// others charge for a minimum of size and time.
     pub storage_class: Option<String>,
     /// Encryption by the store.
     pub encryption: Option<ServerSideEncryption>,
@@ -75,12 +76,14 @@ pub struct Patience {
     pub total: Duration,
     /// How long a lease lasts that nobody renews; it is renewed three times as often.
     pub lease: Duration,
+    /// How long nothing must have been written before small packs are merged.
+    pub merge: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { attempt: seconds(20), total: seconds(60), lease: seconds(60) }
+        Self { attempt: seconds(20), total: seconds(60), lease: seconds(60), merge: seconds(30) }
     }
 }
 

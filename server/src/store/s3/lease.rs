@@ -9,7 +9,7 @@
 //! of an earlier run on the same staging directory, which lies in a data directory that only one server can hold. Stores
 //! that honour `If-None-Match` and `If-Match` make the taking atomic; whether this one does is tried at each start. Where
 //! it doesn't, a warning says so, and what was written is read back: that leaves a moment in which two may believe they
-//! hold it, but objects' keys tell their runs apart (see [`super::disk`]), so neither overwrites what the other wrote.
+//! hold it, but objects' keys tell their runs apart (see [`super::layout`]), so neither overwrites what the other wrote.
 
 use std::{
     fmt, io,
@@ -168,18 +168,16 @@ impl Lease {
     /// Fails if another server has taken it, or may have. Blocks if it must be renewed to know.
     pub(super) fn check(&self) -> io::Result<()> {
         let fault = |error: S3Error| io::Error::other(Fault::from(error));
-        let is_old = {
-            let state = self.inner.state();
-            if let Some(holder) = state.taken_by.clone() {
-                return Err(fault(S3Error::Taken { holder }));
-            }
-            awake().saturating_sub(state.renewed_at) >= self.inner.client.config().patience.lease
-        };
-        if is_old {
-            let inner = self.inner.clone();
-            self.inner.client.wait(async move { inner.renew().await }).map_err(fault)?;
+        if self.inner.is_fresh().map_err(fault)? {
+            return Ok(());
         }
-        Ok(())
+        let inner = self.inner.clone();
+        self.inner.client.wait(async move { inner.renew().await }).map_err(fault)
+    }
+
+    /// The same, for those who don't block.
+    pub(super) async fn still_held(&self) -> Result<(), S3Error> {
+        if self.inner.is_fresh()? { Ok(()) } else { self.inner.renew().await }
     }
 }
 
@@ -308,6 +306,15 @@ async fn put(client: &Client, key: &str, record: &Record, condition: &Condition)
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody can have taken it yet; an error if somebody is known to have.
+    fn is_fresh(&self) -> Result<bool, S3Error> {
+        let state = self.state();
+        match state.taken_by.clone() {
+            Some(holder) => Err(S3Error::Taken { holder }),
+            None => Ok(awake().saturating_sub(state.renewed_at) < self.client.config().patience.lease),
+        }
     }
 
     async fn renew(&self) -> Result<(), S3Error> {

@@ -1,20 +1,24 @@
 //! S3: packs as objects of a bucket, at AWS or at any store that speaks like it.
 //!
-//! The leaf **is** a [`BlobsFile`] on another file layer: its packs are staged in local files and sent as whole objects by
-//! the flush, which seals them first, footer and all (`disk` has the layout). So an object is there whole or not at all
+//! The leaf **is** a [`BlobsFile`] on another file layer (`disk`): its packs are staged in local files and sent as whole
+//! objects by the flush, which seals them first, footer and all (`layout` has their names and formats). So an object is there whole or not at all
 //! and never changes, thousands of small files are a few requests, commits that wait together share packs, and a bucket
 //! is all that a rebuild needs. A flush that can't reach the store is *in doubt*: what was staged stays, is found and read
-//! as before, and the next flush sends the very same bytes under the very same key.
+//! as before, and the next flush sends the very same bytes under the very same key. Small packs are put together in larger
+//! objects later, when nothing else is written (`merge`).
 //!
 //! One server writes below a prefix (`lease`). Requests are counted (`requests`), made again with growing, random
 //! waits out of a budget, and slowed down together when the store asks for fewer (`pace`).
 
 mod ahead;
+mod bucket;
 mod client;
 mod config;
 mod disk;
 mod error;
+mod layout;
 mod lease;
+mod merge;
 mod objects;
 mod pace;
 mod probe;
@@ -27,7 +31,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
-use self::{client::Client, disk::S3Disk, error::Failure, lease::Lease};
+use self::{bucket::Bucket, client::Client, disk::S3Disk, error::Failure, layout::Name, lease::Lease, merge::Merging};
 pub use self::{
     config::{CredentialsSource, ObjectLock, Patience, S3Config, ServerSideEncryption},
     error::S3Error,
@@ -49,6 +53,8 @@ pub struct S3Store {
     packs: BlobsFile,
     config: Arc<S3Config>,
     requests: Arc<Requests>,
+    /// Ends with the last one who holds the store.
+    _merging: Arc<Merging>,
 }
 
 /// What cannot work, found before anything is asked.
@@ -80,11 +86,13 @@ pub fn open(
     let floor = newest_fence(&client).map_err(failed)?;
     let lease = Lease::take(&client, staging, floor).map_err(failed)?;
     let requests = client.requests().clone();
-    let disk = Arc::new(S3Disk::new(client, Arc::new(lease), staging).map_err(unusable)?);
+    let bucket = Arc::new(Bucket::new(client, lease, staging.to_owned()));
+    let disk = Arc::new(S3Disk::new(bucket.clone()).map_err(unusable)?);
     let dir = PathBuf::from(&place);
     let leaf = LeafConfig { name, dir, disk, space, pack_bytes: PACK_BYTES, is_sealed_by_flush: true };
     let (packs, report) = BlobsFile::open(leaf, relied, bad)?;
-    Ok((S3Store { packs, config: Arc::new(config), requests }, report))
+    let merging = Arc::new(Merging::start(&bucket));
+    Ok((S3Store { packs, config: Arc::new(config), requests, _merging: merging }, report))
 }
 
 /// Whether there is any pack below the prefix. Blocks.
@@ -98,12 +106,7 @@ pub fn holds_packs(config: &S3Config) -> Result<bool, StoreError> {
 fn newest_fence(client: &Client) -> Result<u64, S3Error> {
     let asking = client.clone();
     let listed = client.wait(async move { asking.list().await }).map_err(Failure::into_error)?;
-    Ok(listed
-        .iter()
-        .filter_map(|object| disk::parse_object_name(&object.name))
-        .map(|(_, fence)| fence)
-        .max()
-        .unwrap_or(0))
+    Ok(listed.iter().filter_map(|object| Name::parse(&object.name)).map(|name| name.fence()).max().unwrap_or(0))
 }
 
 impl S3Store {

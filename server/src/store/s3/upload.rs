@@ -1,6 +1,6 @@
 //! Sending a staged pack: in one request, or in parts, several at once, where it is large.
 //!
-//! Sending is safe to repeat: a key is only ever written with the same bytes (see [`super::disk`]), and an object is there
+//! Sending is safe to repeat: a key is only ever written with the same bytes (see [`super::layout`]), and an object is there
 //! as a whole or not at all.
 
 use std::{collections::BTreeMap, fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::{
     client::Client,
     error::{Failure, S3Error},
+    merge::GROWN_BYTES,
     objects::{Condition, Keeping},
     requests::Request,
 };
@@ -24,7 +25,7 @@ const PARTS_MAX: usize = 4;
 
 /// Sends a file under a key; returns when the store has all of it.
 pub(super) async fn send(client: &Client, key: &str, file: Arc<File>, len: u64) -> Result<(), Failure> {
-    let keeping = Keeping::of_pack(client, len > PART_BYTES);
+    let keeping = Keeping::of_pack(client, len > GROWN_BYTES);
     if len <= PART_BYTES {
         let bytes = read(file, 0, len).await?;
         return client.put(Request::Put, key, bytes, &Condition::Always, &keeping).await.map(drop);
