@@ -32,12 +32,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from data import CACHE, linux_sources
+
 HERE = Path(__file__).resolve().parent
 PROGRAMS = Path(sys.argv[1]).resolve()
 TICKS = os.sysconf("SC_CLK_TCK")
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 ALL = os.environ.get("BENCH_ALL") == "1"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "datadb" / "bench"
 # A cache doubts files that changed less than two seconds before.
 SETTLE_SECONDS = 3
 
@@ -376,28 +377,6 @@ def same(source, back):
         differing = subprocess.run(["cmp", source, back], capture_output=True, text=True)
     if differing.returncode != 0:
         sys.exit(f"{back} differs from {source}: {differing.stdout[:2000]}")
-
-
-def linux_sources():
-    """Two versions of Debian's linux-source-6.1, unpacked once into the cache."""
-    found = sorted(path for path in CACHE.glob("linux-*") if (path / "ready").exists())
-    if len(found) >= 2:
-        return found[0] / "tree", found[-1] / "tree"
-    policy = output(["apt-cache", "policy", "linux-source-6.1"])
-    versions = list(dict.fromkeys(re.findall(r"^(?: \*\*\*|    ) (\S+)", policy, re.M)))
-    if len(versions) < 2:
-        sys.exit("apt knows no two versions of linux-source-6.1: name TREE and NEXT yourself")
-    for version in (versions[0], versions[-1]):
-        where = CACHE / f"linux-{version}"
-        shutil.rmtree(where, ignore_errors=True)
-        (where / "deb").mkdir(parents=True)
-        run(["apt-get", "download", "-qq", f"linux-source-6.1={version}"], cwd=where)
-        run(["dpkg-deb", "-x", next(where.glob("*.deb")), where / "deb"])
-        run(["tar", "-xf", next((where / "deb").glob("usr/src/*.tar.xz")), "-C", where])
-        next(where.glob("linux-source-*/")).rename(where / "tree")
-        shutil.rmtree(where / "deb")
-        (where / "ready").touch()
-    return linux_sources()
 
 
 def images(tree, following):

@@ -3,11 +3,10 @@
 
 usage: stores.py PROGRAMS [TREE]
 
-PROGRAMS is the directory with datadb-server and datadb-client. Without TREE one of small files is made. Variables:
+PROGRAMS is the directory with datadb-server and datadb-client. Without TREE it is Debian's linux-source-6.1. Variables:
 
   S3_SERVER=PATH   s3s-fs; without it the stacks with a bucket are left out with a line
   ROUNDS=3         repetitions, the stacks in changing order; medians are printed
-  FILES=20000      files of the tree that is made
   BENCH_JSON=FILE  all figures of all rounds, for programs
 
 Each round has a new repository and a new client. `again` is a snapshot of the unchanged tree. Requests are those that the
@@ -15,7 +14,6 @@ server made of the bucket, retries included.
 """
 import json
 import os
-import random
 import shutil
 import statistics
 import subprocess
@@ -25,9 +23,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+from data import linux_sources
+
 PROGRAMS = Path(sys.argv[1]).resolve()
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-FILES = int(os.environ.get("FILES", "20000"))
 S3_SERVER = os.environ.get("S3_SERVER")
 KEYS = ("DATADBBENCHACCESSKEY", "of the bench alone")
 STEPS = ("first", "again", "restore")
@@ -47,16 +46,6 @@ STACKS = {
 
 def run(*command, **options):
     return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True, **options).stdout
-
-
-def make_tree(root):
-    """Small files of text-like bytes, as in a source tree."""
-    chance = random.Random(1)
-    words = [chance.randbytes(chance.randint(2, 9)).hex() for _ in range(3000)]
-    for number in range(FILES):
-        path = root / f"dir{number % 400:03}" / f"file{number}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(" ".join(chance.choices(words, k=int(chance.expovariate(1 / 900)) + 1)))
 
 
 class Bucket:
@@ -131,9 +120,7 @@ def main():
         print("stacks with a bucket are left out: S3_SERVER does not name s3s-fs", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="datadb-stores-", dir=os.environ.get("BENCH_DIR")) as scratch:
         scratch = Path(scratch)
-        tree = Path(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else scratch / "tree"
-        if tree.parent == scratch:
-            make_tree(tree)
+        tree = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else linux_sources()[0]
         found = {name: [] for name in stacks}
         for number in range(ROUNDS):
             for name in stacks[number % len(stacks):] + stacks[:number % len(stacks)]:

@@ -5,7 +5,10 @@ use serde_json::Value;
 use crate::{
     disasters::SEALED_BUCKET,
     site::Site,
-    support::{processes::count, tree::{random_bytes, write}},
+    support::{
+        processes::count,
+        tree::{random_bytes, write},
+    },
 };
 
 /// Requests of a kind in a snapshot's summary.

@@ -259,7 +259,11 @@ fn print(context: &Context, summary: &Summary, seconds: f64) -> Result<(), Fault
         let mut kinds: Vec<(&String, &u64)> = store_requests.iter().collect();
         kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let kinds: Vec<String> = kinds.into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        output::line(&format!("{} to the server's store: {}", many(store_requests.values().sum(), "request"), kinds.join(", ")))?;
+        output::line(&format!(
+            "{} to the server's store: {}",
+            many(store_requests.values().sum(), "request"),
+            kinds.join(", ")
+        ))?;
     }
     if counts.errors + counts.changed > 0 {
         let errors = (counts.errors > 0).then(|| many(counts.errors, "error"));

@@ -31,7 +31,9 @@ pub use browse::{Delivery, Download, Downloads, Filter, Listing, Lists, Snapshot
 use marks::Marks;
 pub use throttle::Rate;
 use throttle::Throttled;
-pub use upload::{Answers, Asking, BundleAck, Bundles, Commit, Committed, ObjectAck, Objects, Opened, Session, wait, wire_bytes};
+pub use upload::{
+    Answers, Asking, BundleAck, Bundles, Commit, Committed, ObjectAck, Objects, Opened, Session, wait, wire_bytes,
+};
 pub use versions::{BackupStats, BlobStats, Search, SnapshotTotals, Versions, VersionsPage};
 
 /// How long to wait for a server that does not answer.

@@ -38,6 +38,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, BlobRef, Bundle, Digest, Fault, Kind};
 use thiserror::Error;
+use tokio::runtime::Handle;
 
 pub use self::place::{Cursor, Durable};
 
@@ -298,7 +299,12 @@ impl StoreError {
 
 /// Runs blocking work (disk, index, hashing) off the async workers. It runs to its end even if the caller goes away.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    blocking_on(&Handle::current(), work).await
+}
+
+/// The same, on the threads of a certain runtime.
+pub async fn blocking_on<T: Send + 'static>(threads: &Handle, work: impl FnOnce() -> T + Send + 'static) -> T {
+    match threads.spawn_blocking(work).await {
         Ok(value) => value,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }

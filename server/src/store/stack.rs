@@ -372,7 +372,8 @@ impl Builder {
             let space = Space::of(&index, &leaf_name)?;
             let (name, dir_of_packs) = (leaf_name, dir.clone());
             let is_sealed_by_flush = false;
-            let config = LeafConfig { name, dir: dir_of_packs, disk, space, pack_bytes, is_sealed_by_flush };
+            let config =
+                LeafConfig { name, dir: dir_of_packs, disk, space, pack_bytes, is_sealed_by_flush, threads: None };
             let (leaf, report) = BlobsFile::open(config, relied, &bad)?;
             let leaf: SharedStore = Arc::new(leaf);
             let leaf = if is_side { Arc::new(Marked::around(leaf, &dir)?) } else { leaf };

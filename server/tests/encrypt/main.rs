@@ -75,7 +75,7 @@ impl Place {
 fn leaf(place: &Place, disk: &CutDisk, relied: Relied, bad: &[Cursor]) -> (SharedStore, OpenReport) {
     let space = Space::of(&place.index, "blobs").unwrap();
     let (name, dir, disk) = ("blobs".to_owned(), PathBuf::from("packs"), Arc::new(disk.clone()));
-    let config = LeafConfig { name, dir, disk, space, pack_bytes: 1 << 20, is_sealed_by_flush: false };
+    let config = LeafConfig { name, dir, disk, space, pack_bytes: 1 << 20, is_sealed_by_flush: false, threads: None };
     let (leaf, report) = BlobsFile::open(config, relied, bad).unwrap();
     (Arc::new(leaf), report)
 }

@@ -114,6 +114,7 @@ pub fn leaf(index: &SharedIndex, name: &str, dir: &Path) -> (BlobsFile, bool) {
         space,
         pack_bytes: 1 << 20,
         is_sealed_by_flush: false,
+        threads: None,
     };
     let (leaf, report) = BlobsFile::open(config, Relied::Index, &[]).unwrap();
     (leaf, report.lost_blobs > 0)

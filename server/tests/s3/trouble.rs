@@ -221,3 +221,34 @@ async fn a_store_that_never_answered_is_not_waited_for_as_long() {
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(started.elapsed() < patience.total, "{:?}", started.elapsed());
 }
+
+/// Whoever waits for a slow store takes nobody else's threads.
+#[test]
+fn a_slow_store_holds_up_nobody_else() {
+    const READERS: u64 = 8;
+    let scene = Scene::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = scene.side("one").open(scene.through_proxy());
+        for seed in 0..READERS {
+            put(&store, &sample(seed, 1000)).await;
+            store.flush().await.unwrap();
+        }
+        let late = Trouble::Late(Duration::from_secs(2));
+        scene.proxy.plan(READERS as u32, late, Seen::is_pack_read);
+        let readers: Vec<_> = (0..READERS)
+            .map(|seed| {
+                let store = store.clone();
+                tokio::spawn(async move { read(&store, &sample(seed, 1000)).await })
+            })
+            .collect();
+        while !scene.proxy.seen().iter().any(Seen::is_pack_read) {
+            tokio::task::yield_now().await;
+        }
+        datadb_server::store::blocking(|| ()).await;
+        assert!(readers.iter().any(|reader| !reader.is_finished()), "somebody else waited for the store");
+        for (seed, reader) in (0..).zip(readers) {
+            assert_eq!(reader.await.unwrap(), Some(sample(seed, 1000)));
+        }
+    });
+}

@@ -122,7 +122,8 @@ impl Inner {
             std::cmp::Ordering::Greater => 0,
         };
         if !pack::check_header(&*file, &path, number)? {
-            if is_last && durable_len <= HEADER_BYTES {
+            // What nobody relies on was torn by a crash; where nobody knows, only the last pack can have been.
+            if durable_len <= HEADER_BYTES && (is_last || relied != Relied::Unknown) {
                 return self.restart_pack(&*file, number, size, progress);
             }
             let cursor = Cursor { pack: number, offset: 0 };

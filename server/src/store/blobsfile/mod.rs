@@ -29,10 +29,12 @@ use datadb::{
     codec::{DecodeError, Reader, Writer},
 };
 use lru::LruCache;
+use tokio::runtime::Handle;
 
 use self::{append::Appender, entry::Entry};
 use super::{
     BlobStore, Cursor, Damage, Durable, Found, Item, Presence, Put, StoreError, StoreStats, Stored, blocking,
+    blocking_on,
     disk::{Disk, DiskFile},
 };
 use crate::db::{Family, Index, IndexError, keys, space::Space};
@@ -69,6 +71,8 @@ pub struct LeafConfig {
     /// Whether a flush seals the open pack first: for media on which a file is there whole or not at all, and takes no
     /// more once it is. There a pack is never cut, whatever is found in it.
     pub is_sealed_by_flush: bool,
+    /// Whose threads do what blocks: a distant medium has its own, so that it holds up nobody else; `None`: everybody's.
+    pub threads: Option<Handle>,
 }
 
 /// A directory of packs. See the module.
@@ -275,7 +279,11 @@ impl BlobsFile {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> T {
         let inner = self.inner.clone();
-        blocking(move || work(&inner)).await
+        let work = move || work(&inner);
+        match &self.inner.config.threads {
+            None => blocking(work).await,
+            Some(threads) => blocking_on(threads, work).await,
+        }
     }
 
     /// The indexed end and the totals of a leaf.

@@ -17,7 +17,11 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use tokio::{runtime::Runtime, sync::Semaphore, time::Instant};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::Semaphore,
+    time::Instant,
+};
 
 use super::{
     config::{CredentialsSource, S3Config},
@@ -28,6 +32,9 @@ use super::{
 
 /// Requests on their way at once, each with at most one part in memory.
 const REQUESTS_MAX: usize = 8;
+
+/// Threads that wait for the store: twice as many as requests are on their way at once.
+const BLOCKING_THREADS_MAX: usize = 16;
 
 /// A link is at least so fast: what an attempt may take beyond its patience is counted by it.
 const LINK_BYTES_PER_SECOND: u64 = 64 << 10;
@@ -99,7 +106,8 @@ impl Client {
     pub(super) fn connect(config: &S3Config) -> Result<Self, S3Error> {
         let keys = read_keys(&config.credentials)?;
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(2).thread_name("s3").enable_all().build();
+        let builder = builder.worker_threads(2).max_blocking_threads(BLOCKING_THREADS_MAX).thread_name("s3");
+        let runtime = builder.enable_all().build();
         let runtime = runtime.map_err(|error| S3Error::Other { said: format!("can't start: {error}") })?;
         let store_time = StoreTime::default();
         let sdk = match wait_on(&runtime, sdk(config.clone(), keys, store_time.clone())) {
@@ -147,6 +155,11 @@ impl Client {
 
     fn runtime(&self) -> &Runtime {
         self.inner.runtime.as_ref().expect("it is taken away by the drop alone")
+    }
+
+    /// Its threads, for what waits for the store.
+    pub(super) fn threads(&self) -> Handle {
+        self.runtime().handle().clone()
     }
 
     /// Runs a future to its end from a thread that may block, which may belong to any runtime or to none.

@@ -156,9 +156,8 @@ impl Table {
         if version > VERSION {
             return Err(S3Error::Newer { key: key.to_owned(), version: version.into() });
         }
-        let field = |member: &[u8], at: usize| {
-            u64::from_le_bytes(member[8 * at..8 * at + 8].try_into().expect("eight bytes"))
-        };
+        let field =
+            |member: &[u8], at: usize| u64::from_le_bytes(member[8 * at..8 * at + 8].try_into().expect("eight bytes"));
         let member = |bytes: &[u8]| Member { number: field(bytes, 0), fence: field(bytes, 1), len: field(bytes, 2) };
         Ok(Some(Self { members: fields[HEAD_BYTES..].chunks_exact(MEMBER_BYTES).map(member).collect() }))
     }
@@ -199,9 +198,15 @@ mod tests {
         for (written, name) in names {
             assert_eq!((Name::parse(written), name.to_string()), (Some(name), written.to_owned()));
         }
-        for other in ["000000000000001f.pack", "1f-7.pack", "lease", "000000000000001f-00000007.pack.new", "-.pack",
-            "000000000000001f-00000007.packs", "0000000000000000000000000000001F-00000007.packs"]
-        {
+        for other in [
+            "000000000000001f.pack",
+            "1f-7.pack",
+            "lease",
+            "000000000000001f-00000007.pack.new",
+            "-.pack",
+            "000000000000001f-00000007.packs",
+            "0000000000000000000000000000001F-00000007.packs",
+        ] {
             assert_eq!(Name::parse(other), None, "{other}");
         }
     }

@@ -127,7 +127,8 @@ async fn merge_some(bucket: &Bucket, spoilt: &mut HashSet<Arc<str>>) -> Result<b
     }
     bucket.lease.still_held().await?;
     let members = chosen.iter().flat_map(|held| &held.packs);
-    let members = members.map(|(number, Place { fence, len, .. })| Member { number: *number, fence: *fence, len: *len });
+    let members =
+        members.map(|(number, Place { fence, len, .. })| Member { number: *number, fence: *fence, len: *len });
     let table = Table { members: members.collect() };
     let file = match put_together(bucket, &chosen, &table).await {
         Ok(file) => file,
@@ -211,8 +212,7 @@ fn class_of(held: &Held) -> Option<usize> {
 
 /// Which objects are merged next, out of all in the order of their packs; none if there are too few of each class.
 fn choose(objects: Vec<Held>) -> Vec<Held> {
-    let small: Vec<(usize, Held)> =
-        objects.into_iter().filter_map(|held| Some((class_of(&held)?, held))).collect();
+    let small: Vec<(usize, Held)> = objects.into_iter().filter_map(|held| Some((class_of(&held)?, held))).collect();
     let is_due = |class: &usize| small.iter().filter(|(of, _)| of == class).count() >= OBJECTS_MIN;
     let Some(class) = (0..CLASSES.len()).find(is_due) else { return Vec::new() };
     // Any two of them fit, since neither is grown.

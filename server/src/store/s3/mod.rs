@@ -87,9 +87,10 @@ pub fn open(
     let lease = Lease::take(&client, staging, floor).map_err(failed)?;
     let requests = client.requests().clone();
     let bucket = Arc::new(Bucket::new(client, lease, staging.to_owned()));
+    let threads = Some(bucket.client.threads());
     let disk = Arc::new(S3Disk::new(bucket.clone()).map_err(unusable)?);
     let dir = PathBuf::from(&place);
-    let leaf = LeafConfig { name, dir, disk, space, pack_bytes: PACK_BYTES, is_sealed_by_flush: true };
+    let leaf = LeafConfig { name, dir, disk, space, pack_bytes: PACK_BYTES, is_sealed_by_flush: true, threads };
     let (packs, report) = BlobsFile::open(leaf, relied, bad)?;
     let merging = Arc::new(Merging::start(&bucket));
     Ok((S3Store { packs, config: Arc::new(config), requests, _merging: merging }, report))

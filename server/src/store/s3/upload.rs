@@ -27,7 +27,7 @@ const PARTS_MAX: usize = 4;
 pub(super) async fn send(client: &Client, key: &str, file: Arc<File>, len: u64) -> Result<(), Failure> {
     let keeping = Keeping::of_pack(client, len > GROWN_BYTES);
     if len <= PART_BYTES {
-        let bytes = read(file, 0, len).await?;
+        let bytes = read(&file, 0, len)?;
         return client.put(Request::Put, key, bytes, &Condition::Always, &keeping).await.map(drop);
     }
     let id = begin(client, key, &keeping).await?;
@@ -84,7 +84,7 @@ async fn send_parts(
         let (client, key, id, file) = (client.clone(), key.to_owned(), id.to_owned(), file.clone());
         let keeping = keeping.clone();
         running.spawn(async move {
-            let bytes = read(file, offset, bytes).await?;
+            let bytes = read(&file, offset, bytes)?;
             Ok((number, send_part(&client, &key, &id, &keeping, number, bytes).await?))
         });
         offset += bytes;
@@ -147,14 +147,12 @@ async fn abort(client: &Client, key: &str, id: &str) -> Result<(), Failure> {
     }
 }
 
-/// Reads a stretch of a staged file.
-async fn read(file: Arc<File>, offset: u64, len: u64) -> Result<Bytes, Failure> {
-    let read = move || -> io::Result<Bytes> {
-        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-        file.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes.into())
-    };
+/// Reads a stretch of a staged file, on a thread of the store's own: it was just written, so it is in memory. To wait for
+/// one of the threads that may block would be to wait, maybe, for those who wait for this.
+fn read(file: &File, offset: u64, len: u64) -> Result<Bytes, Failure> {
     let staged =
         |error: io::Error| Failure::Final(S3Error::Other { said: format!("a staged pack can't be read: {error}") });
-    crate::store::blocking(read).await.map_err(staged)
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other).map_err(staged)?];
+    file.read_exact_at(&mut bytes, offset).map_err(staged)?;
+    Ok(bytes.into())
 }
