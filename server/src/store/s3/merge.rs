@@ -92,10 +92,16 @@ impl Drop for Merging {
 async fn merge_on(bucket: Weak<Bucket>, rest: Duration) {
     let mut spoilt = HashSet::new();
     let mut put_off = 0;
+    // What had been sent when there was nothing more to do.
+    let mut settled = None;
     loop {
         sleep(rest).await;
         let Some(bucket) = bucket.upgrade() else { return };
-        let is_busy = bucket.sent_at().is_some_and(|sent| sent.elapsed() < rest);
+        let sent = bucket.sent_at();
+        if settled == Some(sent) {
+            continue;
+        }
+        let is_busy = sent.is_some_and(|sent| sent.elapsed() < rest);
         if is_busy && put_off < PUT_OFF_MAX {
             put_off += 1;
             continue;
@@ -104,7 +110,10 @@ async fn merge_on(bucket: Weak<Bucket>, rest: Duration) {
         loop {
             match merge_some(&bucket, &mut spoilt).await {
                 Ok(true) => {}
-                Ok(false) => break,
+                Ok(false) => {
+                    settled = Some(sent);
+                    break;
+                }
                 Err(error @ (S3Error::Denied { .. } | S3Error::Taken { .. })) => {
                     tracing::warn!(store = %bucket.client.config(), %error, "small packs are not merged any more");
                     return;

@@ -50,11 +50,11 @@ const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 /// A prefix of a bucket. See the module.
 #[derive(Clone, Debug)]
 pub struct S3Store {
+    /// Ends with the last one who holds the store, before anything else of it.
+    _merging: Option<Arc<Merging>>,
     packs: BlobsFile,
     config: Arc<S3Config>,
     requests: Arc<Requests>,
-    /// Ends with the last one who holds the store.
-    _merging: Option<Arc<Merging>>,
 }
 
 /// What cannot work, found before anything is asked.
@@ -93,7 +93,7 @@ pub fn open(
     let leaf = LeafConfig { name, dir, disk, space, pack_bytes: PACK_BYTES, is_sealed_by_flush: true, threads };
     let (packs, report) = BlobsFile::open(leaf, relied, bad)?;
     let merging = Merging::start(&bucket).map(Arc::new);
-    Ok((S3Store { packs, config: Arc::new(config), requests, _merging: merging }, report))
+    Ok((S3Store { _merging: merging, packs, config: Arc::new(config), requests }, report))
 }
 
 /// Whether there is any pack below the prefix. Blocks.
