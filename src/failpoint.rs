@@ -13,7 +13,7 @@ use std::sync::{
 pub const VARIABLE: &str = "DATADB_FAILPOINT";
 
 /// Every place there is. Those of a leaf begin with its name: `blobs` holds the blobs, `log` the log.
-pub const ALL: [&str; 22] = [
+pub const ALL: [&str; 24] = [
     // Making a repository: nothing but an index, its first record is durable, the record is applied, it is complete.
     "create.index",
     "create.genesis",
@@ -35,6 +35,9 @@ pub const ALL: [&str; 22] = [
     "rebuild.read",
     "rebuild.complete",
     "rebuild.placed",
+    // Packs of a bucket are merged: the merged object is there; the first of the old ones is deleted.
+    "merge.sent",
+    "merge.deleted",
     // A client: the first questions are out, a bundle is sent, objects are to be sent, the commit is to be asked for, the
     // commit returned and the cache is still the old one.
     "client.asked",

@@ -204,6 +204,7 @@ fn invariant_2_all_or_nothing_at_every_failpoint() {
             "apply.part" => dies_serving(name, true),
             _ if is_serving(name) => [name, &again].into_iter().for_each(|name| dies_serving(name, false)),
             _ if name.starts_with("rebuild.") => dies_rebuilding(name),
+            _ if name.starts_with("merge.") => dies_merging(name),
             _ => dies_uploading(name),
         }
     }
@@ -272,6 +273,33 @@ fn dies_rebuilding(name: &str) {
         patient.check_next();
         patient.verify_all();
     }
+}
+
+/// A server that has nothing else to do merges the packs in its bucket, and dies over it.
+fn dies_merging(name: &str) {
+    const COMMITS: usize = 17;
+    let mut patient = in_a_bucket(5, 0);
+    patient.server.start();
+    for _ in 0..COMMITS {
+        patient.tree.change();
+        patient.backup();
+    }
+    patient.server.stop();
+    let config = patient.config.clone().expect("a bucket needs a config");
+    let text = fs::read_to_string(&config).expect("it was written");
+    write(&config, text.replace("merge_after_seconds = 0", "merge_after_seconds = 1"));
+    assert!(patient.server.start_armed(name), "{name} is reached too early");
+    assert_aborted(&mut patient.server, name);
+    patient.server.start();
+    patient.check_listing();
+    patient.check_next();
+    patient.verify_all();
+    patient.server.stop();
+    fs::remove_dir_all(patient.server.data()).expect("everything here is lost");
+    rebuilding_with(patient.server.data(), Some(&config), None).finish().ok();
+    patient.server.start();
+    patient.check_listing();
+    patient.verify_all();
 }
 
 #[track_caller]
@@ -393,6 +421,11 @@ fn invariant_2_all_or_nothing_with_kill_9_on_a_mirror() {
 /// The same where everything lies sealed in a bucket.
 #[test]
 fn invariant_2_all_or_nothing_with_kill_9_on_an_encrypted_bucket() {
+    kill_at_random("encrypt(s3)", in_a_bucket(number_from("DATADB_KILL_SEED", 1), 1), 8);
+}
+
+/// One whose packs lie sealed in a bucket, where they are merged after so many quiet seconds (0: never).
+fn in_a_bucket(seed: u64, merge_after_seconds: u32) -> Patient {
     let bucket = S3Server::with_bucket("backups");
     let config = format!(
         r#"
@@ -406,15 +439,16 @@ fn invariant_2_all_or_nothing_with_kill_9_on_an_encrypted_bucket() {
         path_style = true
         access_key_file = "SCRATCH/access"
         secret_key_file = "SCRATCH/secret"
+        merge_after_seconds = {merge_after_seconds}
         "#,
         bucket.endpoint()
     );
-    let patient = Patient::on(number_from("DATADB_KILL_SEED", 1), 1 << 20, Some(&config), Some(bucket));
+    let patient = Patient::on(seed, 1 << 20, Some(&config), Some(bucket));
     for (name, text) in [("access", ACCESS_KEY), ("secret", SECRET_KEY)] {
         write(patient.scratch.path().join(name), text);
     }
     server_command(&["keygen".as_ref(), patient.scratch.path().join("key").as_os_str()]).ok();
-    kill_at_random("encrypt(s3)", patient, 8);
+    patient
 }
 
 /// So many rounds, unless `DATADB_KILL_ROUNDS` says otherwise.

@@ -31,6 +31,6 @@ fn a_snapshot_tells_its_requests_which_grow_with_bytes_and_not_with_files() {
     let second = site.client.snapshot(&site.tree()).ok().summary();
     assert!((1..=3).contains(&asked(&second, "put")), "{second}");
     assert_eq!((asked(&second, "part"), asked(&second, "delete")), (0, 0), "{second}");
-    let said = site.client.run(&["snapshot", site.tree().to_str().expect("UTF-8")]).ok().text();
+    let said = site.client.run(["snapshot", site.tree().to_str().expect("UTF-8")]).ok().text();
     assert!(said.contains(" to the server's store: "), "{said}");
 }

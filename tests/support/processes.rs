@@ -41,6 +41,8 @@ pub struct Server {
     /// Shared by threads, as the rest is.
     ready: Mutex<Option<mpsc::Receiver<String>>>,
     stderr: Arc<Mutex<String>>,
+    /// Who reads it, to its end.
+    reader: Option<thread::JoinHandle<()>>,
     _scratch: Option<TempDir>,
 }
 
@@ -75,6 +77,7 @@ impl Server {
             http: None,
             ready: Mutex::default(),
             stderr: Arc::default(),
+            reader: None,
             _scratch: None,
         }
     }
@@ -104,7 +107,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server starts");
-        collect(child.stderr.take().expect("stderr is piped"), &self.stderr);
+        self.reader = Some(collect(child.stderr.take().expect("stderr is piped"), &self.stderr));
         let stdout = child.stdout.take().expect("stdout is piped");
         let (send, ready) = mpsc::channel();
         thread::spawn(move || {
@@ -162,10 +165,12 @@ impl Server {
         child.wait().expect("a child can be waited for");
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself, and all that it wrote has been read.
     #[track_caller]
     pub fn wait_dead(&mut self) -> ExitStatus {
-        wait(self.child.take().expect("the server was started"))
+        let status = wait(self.child.take().expect("the server was started"));
+        self.reader.take().expect("it was launched").join().expect("no reader panicked");
+        status
     }
 
     /// SIGTERM, and a clean end.
@@ -289,14 +294,14 @@ impl Running {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static, to: &Arc<Mutex<String>>) {
+fn collect(mut from: impl Read + Send + 'static, to: &Arc<Mutex<String>>) -> thread::JoinHandle<()> {
     let to = Arc::clone(to);
     thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(len @ 1..) = from.read(&mut buffer) {
             to.lock().expect("no reader panicked").push_str(&String::from_utf8_lossy(&buffer[..len]));
         }
-    });
+    })
 }
 
 #[track_caller]

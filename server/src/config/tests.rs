@@ -1,6 +1,6 @@
 //! What is read from a config, and how its mistakes are told.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::*;
 use crate::store::s3::{CredentialsSource, S3Config};
@@ -85,6 +85,22 @@ fn mistakes_say_what_may_be_written() {
     assert!(refused(one, 3, "blobs.sides").contains("2 to 15 sides"));
     let twice = format!("{one}[[blobs.sides]]\ntype = \"blobsfile\"\npath = \"a\"\n");
     assert!(refused(&twice, 1, "blobs").contains("named twice"));
+}
+
+#[test]
+fn a_rest_before_merging_is_a_number_of_seconds_and_0_means_never() {
+    let merge = |line: &str| {
+        let config = parse(&format!("[blobs]\ntype = \"s3\"\nbucket = \"b\"\n{line}\n"))?;
+        let Tree::S3(s3) = config.blobs else { panic!("it is no bucket") };
+        Ok::<_, String>(s3.patience.merge)
+    };
+    assert_eq!(merge(""), Ok(Some(Duration::from_secs(30))));
+    assert_eq!(merge("merge_after_seconds = 5"), Ok(Some(Duration::from_secs(5))));
+    assert_eq!(merge("merge_after_seconds = 0"), Ok(None));
+    for wrong in ["86401", "\"soon\""] {
+        let error = merge(&format!("merge_after_seconds = {wrong}")).unwrap_err();
+        assert!(error.starts_with("/etc/stores.toml:4: blobs.merge_after_seconds: must be"), "{error}");
+    }
 }
 
 #[test]

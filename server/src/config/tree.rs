@@ -1,11 +1,11 @@
 //! A tree of backends: leaves, and wrappers around them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::{ConfigError, fields::Fields};
 pub use crate::store::{
     encrypt::key::KeySource,
-    s3::{CredentialsSource, ObjectLock, S3Config, ServerSideEncryption},
+    s3::{CredentialsSource, ObjectLock, Patience, S3Config, ServerSideEncryption},
 };
 
 /// Wrappers around each other; more is a mistake.
@@ -19,6 +19,9 @@ const KEYS_MAX: usize = 32;
 
 /// A hundred years: nobody gets rid of such an object by mistake.
 const LOCK_DAYS_MAX: u32 = 36_500;
+
+/// A day: who wants to wait longer wants no merging.
+const MERGE_SECONDS_MAX: u64 = 86_400;
 
 /// Names under which people would write a secret itself.
 const SECRETS: [&str; 6] = ["key", "keys", "access_key", "secret_key", "access_key_id", "secret_access_key"];
@@ -149,7 +152,9 @@ fn read_s3(fields: &mut Fields<'_, '_>) -> Result<S3Config, ConfigError> {
     if prefix.starts_with('/') {
         return Err(fields.refuse("prefix", "must not begin with a slash"));
     }
+    let patience = Patience { merge: read_merge(fields)?, ..Patience::default() };
     Ok(S3Config {
+        patience,
         region: fields.text("region")?,
         endpoint: fields.text("endpoint")?,
         is_path_style: fields.flag("path_style")?,
@@ -159,6 +164,21 @@ fn read_s3(fields: &mut Fields<'_, '_>) -> Result<S3Config, ConfigError> {
         credentials: read_credentials(fields)?,
         ..S3Config::new(bucket, prefix)
     })
+}
+
+/// How long a store must be left alone before small packs are merged; 0: they never are.
+fn read_merge(fields: &mut Fields<'_, '_>) -> Result<Option<Duration>, ConfigError> {
+    const NAME: &str = "merge_after_seconds";
+    match fields.number_or_text(NAME)? {
+        None => Ok(Patience::default().merge),
+        Some((_, Ok(seconds))) if seconds <= MERGE_SECONDS_MAX => {
+            Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+        }
+        Some((line, _)) => {
+            let what = format!("must be a number from 1 to {MERGE_SECONDS_MAX}, or 0 to merge nothing");
+            Err(fields.refuse_line(line, NAME, what))
+        }
+    }
 }
 
 fn read_encryption(fields: &mut Fields<'_, '_>) -> Result<Option<ServerSideEncryption>, ConfigError> {

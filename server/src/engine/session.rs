@@ -73,7 +73,8 @@ impl Sessions {
 
     /// Notes what the stores have been asked so far, from which a session's own share is counted.
     pub fn note_asked(&self, id: &[u8], asked: Asked) {
-        if let Some(session) = SessionId::try_from(id).ok().and_then(|id| self.sessions().get_mut(&id)) {
+        let mut sessions = self.sessions();
+        if let Some(session) = SessionId::try_from(id).ok().and_then(|id| sessions.get_mut(&id)) {
             session.asked = asked;
         }
     }

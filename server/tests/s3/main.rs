@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod classes;
+#[allow(dead_code, reason = "other tests read pages and streams")]
+#[path = "../../../tests/support/http.rs"]
+mod http;
 mod lease;
 mod merge;
 #[path = "../../../tests/support/s3_proxy.rs"]

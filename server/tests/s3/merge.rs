@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_millis(100);
 
 /// With a server that merges soon.
 fn soon(config: S3Config) -> S3Config {
-    S3Config { patience: Patience { merge: REST, ..config.patience }, ..config }
+    S3Config { patience: Patience { merge: Some(REST), ..config.patience }, ..config }
 }
 
 fn blob(number: u64) -> Bytes {
@@ -43,7 +43,8 @@ async fn commit(store: &S3Store, numbers: std::ops::Range<u64>) {
     }
 }
 
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+/// Waits until it is so.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "it never came to this: {what}");

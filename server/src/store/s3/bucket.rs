@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use datadb::failpoint;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
@@ -127,6 +128,7 @@ impl Bucket {
             let Some(key) = lock(&self.stale).last().cloned() else { return Ok(()) };
             self.lease.still_held().await?;
             self.client.delete(&key).await.map_err(Failure::into_error)?;
+            failpoint::hit("merge.deleted");
             lock(&self.stale).retain(|stale| *stale != key);
         }
     }

@@ -76,14 +76,14 @@ pub struct Patience {
     pub total: Duration,
     /// How long a lease lasts that nobody renews; it is renewed three times as often.
     pub lease: Duration,
-    /// How long nothing must have been written before small packs are merged.
-    pub merge: Duration,
+    /// How long nothing must have been written before small packs are merged; `None`: they never are.
+    pub merge: Option<Duration>,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { attempt: seconds(20), total: seconds(60), lease: seconds(60), merge: seconds(30) }
+        Self { attempt: seconds(20), total: seconds(60), lease: seconds(60), merge: Some(seconds(30)) }
     }
 }
 

@@ -18,11 +18,12 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::FileExt as _,
-    sync::{Arc, Weak, mpsc},
+    sync::{Arc, Mutex, Weak, mpsc},
     time::Duration,
 };
 
 use bytes::Bytes;
+use datadb::failpoint;
 use tokio::{task::AbortHandle, time::sleep};
 
 use super::{
@@ -60,18 +61,20 @@ const END: Duration = Duration::from_secs(5);
 pub(super) struct Merging {
     task: AbortHandle,
     /// Nothing ever comes; it breaks when the task is gone, and with it its hold on the lease.
-    ended: std::sync::Mutex<mpsc::Receiver<()>>,
+    ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Merging {
-    pub(super) fn start(bucket: &Arc<Bucket>) -> Self {
+    /// Starts it, unless the config says that nothing is to be merged.
+    pub(super) fn start(bucket: &Arc<Bucket>) -> Option<Self> {
+        let rest = bucket.client.config().patience.merge?;
         let (running, ended) = mpsc::channel();
         let merged = Arc::downgrade(bucket);
         let task = bucket.client.spawn(async move {
-            merge_on(merged).await;
+            merge_on(merged, rest).await;
             drop(running);
         });
-        Self { task, ended: std::sync::Mutex::new(ended) }
+        Some(Self { task, ended: Mutex::new(ended) })
     }
 }
 
@@ -86,11 +89,10 @@ impl Drop for Merging {
     }
 }
 
-async fn merge_on(bucket: Weak<Bucket>) {
+async fn merge_on(bucket: Weak<Bucket>, rest: Duration) {
     let mut spoilt = HashSet::new();
     let mut put_off = 0;
     loop {
-        let Some(rest) = bucket.upgrade().map(|bucket| bucket.client.config().patience.merge) else { return };
         sleep(rest).await;
         let Some(bucket) = bucket.upgrade() else { return };
         let is_busy = bucket.sent_at().is_some_and(|sent| sent.elapsed() < rest);
@@ -147,6 +149,7 @@ async fn merge_some(bucket: &Bucket, spoilt: &mut HashSet<Arc<str>>) -> Result<b
     let key: Arc<str> = bucket.client.key(&table.name(bucket.lease.fence()).to_string()).into();
     upload::send(&bucket.client, &key, Arc::new(file), len).await.map_err(Failure::into_error)?;
     bucket.lease.still_held().await?;
+    failpoint::hit("merge.sent");
     let place = |(member, base): (&Member, u64)| {
         let object = Object { key: key.clone(), len };
         (member.number, Place { object, base, len: member.len, fence: member.fence })

@@ -54,7 +54,7 @@ pub struct S3Store {
     config: Arc<S3Config>,
     requests: Arc<Requests>,
     /// Ends with the last one who holds the store.
-    _merging: Arc<Merging>,
+    _merging: Option<Arc<Merging>>,
 }
 
 /// What cannot work, found before anything is asked.
@@ -92,7 +92,7 @@ pub fn open(
     let dir = PathBuf::from(&place);
     let leaf = LeafConfig { name, dir, disk, space, pack_bytes: PACK_BYTES, is_sealed_by_flush: true, threads };
     let (packs, report) = BlobsFile::open(leaf, relied, bad)?;
-    let merging = Arc::new(Merging::start(&bucket));
+    let merging = Merging::start(&bucket).map(Arc::new);
     Ok((S3Store { packs, config: Arc::new(config), requests, _merging: merging }, report))
 }
 
