@@ -10,7 +10,6 @@ PROGRAMS is the directory with datadb-server and datadb-client. Variables:
 A line for each step that is as it should be; the first that is not ends the run with exit code 1. All that was started
 ends with it.
 """
-import contextlib
 import shutil
 import signal
 import sys
