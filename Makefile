@@ -13,12 +13,13 @@ DIR      ?= $(CURDIR)
 PROGRAMS := datadb-server datadb-client datadb-fuse datadb-scheduler datadb-resp
 VENV     := $(CACHE)/venv
 S3       := $(CACHE)/s3
+GARAGE   := $(CACHE)/garage
 
 .NOTPARALLEL:
-.PHONY: help build demo test lint install bench bench-mount bench-resp bench-stores bench-check fuzz deps deps-test
+.PHONY: help build demo test test-cluster lint install bench bench-mount bench-resp bench-stores bench-check fuzz deps deps-test
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  Variables: DIR=path (demo)  TREE=path NEXT=path (bench)  LARGE=path (bench-mount)  TARGET=name SECONDS=n (fuzz)  PREFIX=path (install)  CARGO_TARGET_DIR=path'
 
 build: deps ## Build all programs
@@ -29,6 +30,10 @@ demo: build ## Back DIR up twice, restore it, compare: the main job, on your own
 
 test: build deps-test lint ## Run every test and lint
 	DATADB_GRPCURL='$(VENV)/bin/grpcurl' DATADB_PYTHON='$(VENV)/bin/python' DATADB_S3='$(S3)/bin/s3s-fs' $(CARGO) test $(WHOLE)
+
+test-cluster: build ## Test against a real S3 cluster (garage) that loses nodes and gets them back
+	@tests/scripts/garage.sh '$(GARAGE)'
+	@GARAGE='$(GARAGE)/bin/garage' tests/cluster/run.py '$(RELEASE)'
 
 lint: deps ## Check format, lints and documentation
 	$(CARGO) fmt --all --check
