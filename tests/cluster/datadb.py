@@ -71,9 +71,13 @@ class Site:
         command = [PROGRAMS / "datadb-client", "--json", "snapshot", self.tree.root]
         return start(command, self.root / "client.log", stdout=-1, env=self.environment)
 
+    def client_said(self):
+        """All that such snapshots wrote to stderr so far."""
+        return (self.root / "client.log").read_text(errors="replace")
+
     def finish_snapshot(self, process, seconds=300):
         said, _ = process.communicate(timeout=seconds)
-        check(process.returncode == 0, f"the snapshot ended with {process.returncode}: {(self.root / 'client.log').read_text()}")
+        check(process.returncode == 0, f"the snapshot ended with {process.returncode}: {self.client_said()}")
         self.note(said)
 
     def snapshot(self):

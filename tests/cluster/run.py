@@ -160,6 +160,7 @@ class Steps:
 
         said = wait_for("the server says why it can't", words, PATIENCE_SECONDS, every=0.5)
         check("the store is busy" in said or "can't be reached" in said, said)
+        wait_for("the client says that it asks again", lambda: "asked again: " in site.client_said(), 30, every=0.5)
         check(snapshot.poll() is None, "the client did not ask again")
         snapshot.terminate()
         check(snapshot.wait(60) != 0, "a snapshot without a commit counts as made")

@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{Arc, atomic::Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -46,6 +46,8 @@ const QUESTIONS_MAX: usize = 4;
 const OBJECT_BATCHES_MAX: usize = 8;
 /// How often a commit is repeated whose answer got lost.
 const COMMITS_MAX: u32 = 5;
+/// Nobody is left to wonder for longer than this why nothing happens.
+const LONG: Duration = Duration::from_secs(5);
 
 /// One try.
 pub struct Attempt<'a> {
@@ -257,9 +259,13 @@ impl Stages<'_> {
         let commit = Commit { token: token()?, host, path, root, time, counts, tags };
         let mut tried = 0;
         loop {
+            let asked = Instant::now();
             match self.handle.block_on(self.session.commit(&commit)) {
                 Err(fault) if fault.kind == Kind::Unavailable && tried + 1 < COMMITS_MAX => {
                     tried += 1;
+                    if asked.elapsed() >= LONG {
+                        self.report.line(&format!("the server can't commit now, it is asked again: {fault}"));
+                    }
                     thread::sleep(Duration::from_millis(100 << tried));
                 }
                 Err(fault) => return Err(fault.into()),

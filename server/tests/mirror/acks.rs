@@ -72,6 +72,24 @@ async fn local_waits_for_local_sides_alone() {
     mirror.stop().await;
 }
 
+/// A side that can't keep up, as a bucket behind a thin link, is behind after a while; commits don't go at its pace.
+#[tokio::test]
+async fn a_slow_side_that_is_not_needed_holds_up_no_commit() {
+    let scene = Scene::new(&["local", "far"], Ack::Local);
+    let mirror = scene.open().await.unwrap();
+    let hour = Fault::Slow(3_600_000);
+    scene.side(1).faulty.next([None, Some(hour)]);
+    let blob = put(&mirror, 1).await.unwrap();
+    let began = tokio::time::Instant::now();
+    assert_eq!(mirror.flush().await.unwrap().len(), 1);
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    let trouble = &mirror.status().await.sides[1].trouble;
+    assert!(trouble.contains("not done 5 s after the others") || trouble.contains("catches up"), "{trouble}");
+    wait_for(&mirror, 1, Standing::Level).await;
+    assert_same(scene.side(1).faulty.get(&BlobId::of(&blob)).await.unwrap(), &blob);
+    mirror.stop().await;
+}
+
 /// Whatever a side does wrong, the next try leads to the same state as a call that went well.
 #[tokio::test]
 async fn a_side_that_fails_in_the_middle_leaves_doubt_and_the_next_try_ends_it() {

@@ -1,6 +1,6 @@
 //! Writing: a bundle goes to all level sides at once; a flush counts when enough of them are durable.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use datadb::Bundle;
@@ -8,6 +8,9 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{Inner, PATIENCE, Standing, tag};
 use crate::store::{Durable, Outcome, Put, SharedStore, StoreError};
+
+/// How much longer than those that count a side may take for a flush.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// What each side answered, in the config's order.
 type Answers<T> = Vec<(usize, Result<T, StoreError>)>;
@@ -125,7 +128,7 @@ impl Inner {
             let ends: Vec<_> = level.iter().map(|(at, _)| (*at, self.sides[*at].last())).collect();
             (level, ends)
         };
-        let answers = on_all(level, |store| async move { store.flush().await }).await;
+        let answers = self.flush_level(level).await;
         for (at, answer) in &answers {
             if let Err(error) = answer {
                 self.demote(*at, error);
@@ -146,6 +149,36 @@ impl Inner {
         Ok(durable.into_iter().flat_map(|(_, durable)| durable).collect())
     }
 
+    /// Flushes these sides at once. Once it counts, the others have a little time left: who needs more is behind from now
+    /// on, and does not hold up every commit. What it was about goes on, and it catches up.
+    async fn flush_level(&self, level: Vec<(usize, SharedStore)>) -> Answers<Vec<Durable>> {
+        let mut waiting: BTreeSet<usize> = level.iter().map(|(at, _)| *at).collect();
+        let mut asked = ask_all(level, |store| async move { store.flush().await });
+        let mut answers: Answers<Vec<Durable>> = Vec::new();
+        let mut end = None;
+        while !waiting.is_empty() {
+            let next = match end {
+                None => Ok(asked.join_next().await),
+                Some(end) => tokio::time::timeout_at(end, asked.join_next()).await,
+            };
+            let Ok(Some(answer)) = next else { break };
+            let (at, answer) = answer.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()));
+            waiting.remove(&at);
+            answers.push((at, answer));
+            let is_durable = |side: usize| answers.iter().any(|(at, answer)| *at == side && answer.is_ok());
+            if end.is_none() && self.is_met(is_durable) {
+                end = Some(Instant::now() + SLOW);
+            }
+        }
+        asked.detach_all();
+        answers.extend(waiting.into_iter().map(|at| {
+            let what = format!("it was not done {} s after the others", SLOW.as_secs());
+            (at, Err(StoreError::Away { place: self.sides[at].to_string(), what }))
+        }));
+        answers.sort_by_key(|(at, _)| *at);
+        answers
+    }
+
     /// A side that failed takes no more until it answers again and has caught up.
     pub(super) fn demote(&self, at: usize, error: &StoreError) {
         let side = &self.sides[at];
@@ -164,14 +197,26 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, StoreError>> + Send + 'static,
 {
+    let mut answers = ask_all(sides, ask).join_all().await;
+    answers.sort_by_key(|(at, _)| *at);
+    answers
+}
+
+/// The same, to be waited for.
+fn ask_all<T, F>(
+    sides: Vec<(usize, SharedStore)>,
+    ask: impl Fn(SharedStore) -> F,
+) -> JoinSet<(usize, Result<T, StoreError>)>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
     let mut asked = JoinSet::new();
     for (at, store) in sides {
         let answer = ask(store);
         asked.spawn(async move { (at, answer.await) });
     }
-    let mut answers = asked.join_all().await;
-    answers.sort_by_key(|(at, _)| *at);
-    answers
+    asked
 }
 
 /// A pause that doubles up to a maximum.

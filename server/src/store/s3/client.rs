@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, environment::EnvironmentVariableRegionProvider, meta::region::RegionProviderChain,
+    profile::ProfileFileRegionProvider, timeout::TimeoutConfig,
+};
 use aws_sdk_s3::config::{
     ConfigBag, Credentials, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
     interceptors::BeforeDeserializationInterceptorContextRef, retry::RetryConfig,
@@ -46,7 +49,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// waits for it.
 const FIRST_SHARE: u32 = 6;
 
-/// Where the bucket is said to lie when only an endpoint is given; such stores mostly don't care.
+/// Where the bucket is said to lie when only an endpoint is given.
 const REGION_DEFAULT: &str = "us-east-1";
 
 /// A connection to one bucket. Clones are the same one.
@@ -250,6 +253,17 @@ fn read_keys(source: &CredentialsSource) -> Result<Option<Credentials>, S3Error>
     }
 }
 
+/// The environment's region, or the profile's, or the one that stores with an endpoint mostly don't care about.
+fn region_from_here(source: &CredentialsSource) -> RegionProviderChain {
+    let mut profile = ProfileFileRegionProvider::builder();
+    if let CredentialsSource::Chain { profile: Some(name) } = source {
+        profile = profile.profile_name(name);
+    }
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(profile.build())
+        .or_else(Region::from_static(REGION_DEFAULT))
+}
+
 async fn sdk(
     config: S3Config,
     keys: Option<Credentials>,
@@ -257,8 +271,11 @@ async fn sdk(
 ) -> Result<aws_sdk_s3::Client, S3Error> {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
-    if let Some(region) = &config.region {
-        loader = loader.region(Region::new(region.clone()));
+    match (&config.region, &config.endpoint) {
+        (Some(region), _) => loader = loader.region(Region::new(region.clone())),
+        // Whoever names an endpoint need not be on a machine of AWS: nobody is asked there.
+        (None, Some(_)) => loader = loader.region(region_from_here(&config.credentials)),
+        (None, None) => {}
     }
     if let CredentialsSource::Chain { profile: Some(profile) } = &config.credentials {
         loader = loader.profile_name(profile);
@@ -286,10 +303,7 @@ async fn sdk(
         builder = builder.endpoint_url(endpoint);
     }
     if shared.region().is_none() {
-        if config.endpoint.is_none() {
-            return Err(S3Error::Other { said: "no region is set: set `region`".into() });
-        }
-        builder = builder.region(Region::new(REGION_DEFAULT));
+        return Err(S3Error::Other { said: "no region is set: set `region`".into() });
     }
     Ok(aws_sdk_s3::Client::from_conf(builder.build()))
 }

@@ -251,6 +251,8 @@ fn judge(answer: &Answer) -> Failure {
         )
         | (_, 301 | 307) => Failure::Final(S3Error::OtherRegion { region: answer.region.clone() }),
         ("InvalidObjectState", _) => Failure::Final(S3Error::Archived { said }),
+        // It can't now, however few ask: slowing down would only make the way back longer.
+        ("ServiceUnavailable", _) => Failure::Transient(S3Error::Busy { said }),
         ("SlowDown" | "Throttling" | "ThrottlingException" | "TooManyRequests" | "RequestLimitExceeded", _)
         | (_, 429 | 503) => Failure::Throttled(S3Error::Busy { said }),
         ("RequestTimeout" | "OperationAborted" | "ConditionalRequestConflict", _) => {
@@ -278,9 +280,15 @@ mod tests {
 
     #[test]
     fn what_may_go_better_is_tried_again_and_what_asks_for_less_slows_down() {
-        for (status, code) in
-            [(500, "InternalError"), (500, ""), (502, ""), (504, ""), (400, "RequestTimeout"), (408, "")]
-        {
+        for (status, code) in [
+            (500, "InternalError"),
+            (503, "ServiceUnavailable"),
+            (500, ""),
+            (502, ""),
+            (504, ""),
+            (400, "RequestTimeout"),
+            (408, ""),
+        ] {
             assert!(matches!(judged(status, code), Failure::Transient(S3Error::Busy { .. })), "{status} {code}");
         }
         for (status, code) in [(503, "SlowDown"), (503, ""), (429, ""), (400, "ThrottlingException")] {
