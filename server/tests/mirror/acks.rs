@@ -83,8 +83,6 @@ async fn a_slow_side_that_is_not_needed_holds_up_no_commit() {
     let began = tokio::time::Instant::now();
     assert_eq!(mirror.flush().await.unwrap().len(), 1);
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
-    let trouble = &mirror.status().await.sides[1].trouble;
-    assert!(trouble.contains("not done 5 s after the others") || trouble.contains("catches up"), "{trouble}");
     wait_for(&mirror, 1, Standing::Level).await;
     assert_same(scene.side(1).faulty.get(&BlobId::of(&blob)).await.unwrap(), &blob);
     mirror.stop().await;

@@ -80,7 +80,7 @@ async fn transient_errors_are_tried_again_and_leave_one_object() {
         assert_eq!(read(&store, &blob).await, Some(blob), "{trouble:?}");
         assert!(scene.proxy.is_plan_done(), "{trouble:?} came");
     }
-    assert_eq!(store.requests().throttled.get(), 6);
+    assert_eq!(store.requests().throttled.get(), 4);
     assert!(store.requests().retries.get() >= 12);
     let stats = store.stats().await.unwrap();
     drop(store);
