@@ -169,6 +169,25 @@ async fn a_damaged_pack_stays_where_it_is() {
     assert_readable(&store, 0..20).await;
 }
 
+/// Somebody deleted one of them: the others are merged, and what was in it is missed by whoever asks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_gone_stops_no_merging() {
+    let scene = Scene::new();
+    let side = scene.side("one");
+    let store = side.open(scene.config());
+    commit(&store, 0..20).await;
+    drop(store);
+    // Not before it is gone.
+    let patience = Patience { merge: Some(20 * REST), ..scene.config().patience };
+    let store = side.open(S3Config { patience, ..scene.config() });
+    fs::remove_file(scene.object("home/0000000000000003-00000001.pack")).unwrap();
+    until("one object", || scene.packs().is_empty() && scene.merged().len() == 1).await;
+    assert_readable(&store, 0..2).await;
+    assert_readable(&store, 3..20).await;
+    let error = store.get(&BlobId::of(&blob(2))).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Damaged, "{error}");
+}
+
 /// Deleting is a right that not every key has. Without it there is one copy too many at most, however often a server starts.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_right_to_delete_nothing_is_merged() {

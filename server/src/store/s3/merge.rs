@@ -148,8 +148,10 @@ async fn merge_some(bucket: &Bucket, spoilt: &mut HashSet<Arc<str>>) -> Result<b
             spoilt.insert(key);
             return Ok(true);
         }
-        Err(Unfit::Gone) => {
+        Err(Unfit::Gone(key)) => {
+            // Its packs are elsewhere now, or lost: reading them says so.
             bucket.look().await.map_err(Failure::into_error)?;
+            spoilt.insert(key);
             return Ok(true);
         }
         Err(Unfit::Failed(error)) => return Err(error),
@@ -175,7 +177,7 @@ enum Unfit {
     /// One of them holds a pack that is not intact.
     Spoilt(Arc<str>),
     /// One of them is not there any more.
-    Gone,
+    Gone(Arc<str>),
     Failed(S3Error),
 }
 
@@ -197,7 +199,7 @@ async fn put_together(bucket: &Bucket, chosen: &[Held], table: &Table) -> Result
     for Held { object, packs } in chosen {
         let bytes = match bucket.client.get_range(object.key.clone(), 0, object.len.saturating_sub(1)).await {
             Ok(bytes) => bytes,
-            Err(Failure::Missing) => return Err(Unfit::Gone),
+            Err(Failure::Missing) => return Err(Unfit::Gone(object.key.clone())),
             Err(other) => return Err(Unfit::Failed(other.into_error())),
         };
         for (number, Place { base, len, .. }) in packs {
