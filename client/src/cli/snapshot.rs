@@ -258,7 +258,8 @@ fn print(context: &Context, summary: &Summary, seconds: f64) -> Result<(), Fault
     if !store_requests.is_empty() {
         let mut kinds: Vec<(&String, &u64)> = store_requests.iter().collect();
         kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let kinds: Vec<String> = kinds.into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let kinds: Vec<String> =
+            kinds.into_iter().map(|(kind, count)| format!("{count} {}", escape(kind.as_bytes()))).collect();
         output::line(&format!(
             "{} to the server's store: {}",
             many(store_requests.values().sum(), "request"),
