@@ -4,6 +4,8 @@
 //! `stores`, where a slot in front of the id keeps them apart. A slot is given to a name when it is first met, and is the
 //! name's for as long as the index lives.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::{Batch, Family, Index, IndexError, Pair, SharedIndex, keys};
 
 /// Bytes of a slot in front of an id.
@@ -72,8 +74,12 @@ impl Space {
     }
 }
 
+/// Held by whoever looks for a free slot: stores are opened side by side.
+static ALLOTTING: Mutex<()> = Mutex::new(());
+
 fn slot_of(index: &Index, name: &str) -> Result<[u8; SLOT_BYTES], IndexError> {
     let key = keys::slot(name);
+    let _one_at_a_time = ALLOTTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(slot) = index.get(Family::State, &key)?.and_then(|slot| slot.as_slice().try_into().ok()) {
         return Ok(slot);
     }
@@ -100,6 +106,26 @@ mod tests {
             after = Some(last.clone());
             ids.extend(page.into_iter().map(|(id, _)| id));
         }
+    }
+
+    #[test]
+    fn stores_that_are_opened_at_once_get_slots_of_their_own() {
+        const STORES: usize = 16;
+        let dir = tempfile::tempdir().unwrap();
+        let index = Arc::new(Index::open(dir.path()).unwrap());
+        let start = std::sync::Barrier::new(STORES);
+        let slots: std::collections::HashSet<_> = std::thread::scope(|scope| {
+            let opened = |number: usize| {
+                let (index, start) = (&index, &start);
+                move || {
+                    start.wait();
+                    Space::of(index, &format!("store {number}")).unwrap().slot
+                }
+            };
+            let threads: Vec<_> = (0..STORES).map(|number| scope.spawn(opened(number))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(slots.len(), STORES);
     }
 
     #[test]
