@@ -109,7 +109,8 @@ impl Engine {
 
     /// What the stores were asked since a session was opened, or gone on with, by kind; nothing where nothing was.
     pub fn asked_since(&self, session: &[u8]) -> Asked {
-        let before = self.inner.sessions.asked(session);
+        // A commit may be repeated when its session is gone: then nobody knows which were made for it.
+        let Some(before) = self.inner.sessions.asked(session) else { return Asked::new() };
         let mut asked = asked(&self.backends());
         asked.retain(|kind, count| {
             *count = count.saturating_sub(before.get(kind).copied().unwrap_or_default());

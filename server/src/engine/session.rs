@@ -79,9 +79,9 @@ impl Sessions {
         }
     }
 
-    /// What was noted for a session; nothing if it is not known (any more).
-    pub fn asked(&self, id: &[u8]) -> Asked {
-        let id = SessionId::try_from(id).ok();
-        id.and_then(|id| Some(self.sessions().get(&id)?.asked.clone())).unwrap_or_default()
+    /// What was noted for a session; `None` if it is not known (any more).
+    pub fn asked(&self, id: &[u8]) -> Option<Asked> {
+        let id = SessionId::try_from(id).ok()?;
+        Some(self.sessions().get(&id)?.asked.clone())
     }
 }

@@ -36,9 +36,6 @@ use super::{
 /// Requests on their way at once, each with at most one part in memory.
 const REQUESTS_MAX: usize = 8;
 
-/// Threads that wait for the store: twice as many as requests are on their way at once.
-const BLOCKING_THREADS_MAX: usize = 16;
-
 /// A link is at least so fast: what an attempt may take beyond its patience is counted by it.
 const LINK_BYTES_PER_SECOND: u64 = 64 << 10;
 
@@ -109,8 +106,8 @@ impl Client {
     pub(super) fn connect(config: &S3Config) -> Result<Self, S3Error> {
         let keys = read_keys(&config.credentials)?;
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let builder = builder.worker_threads(2).max_blocking_threads(BLOCKING_THREADS_MAX).thread_name("s3");
-        let runtime = builder.enable_all().build();
+        // Its threads that may block are as many as ever: names are looked up on them, too, for whom the others wait.
+        let runtime = builder.worker_threads(2).thread_name("s3").enable_all().build();
         let runtime = runtime.map_err(|error| S3Error::Other { said: format!("can't start: {error}") })?;
         let store_time = StoreTime::default();
         let sdk = match wait_on(&runtime, sdk(config.clone(), keys, store_time.clone())) {
