@@ -13,7 +13,7 @@ use datadb_server::{
     rpc,
     store::{
         BlobStore, Presence, SharedStore, StoreError,
-        blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied},
+        blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, OpenReport, Relied},
         conformance::{bundle, bytes_of, check, sample},
         counted::{Counted, Traffic},
         disk::RealDisk,
@@ -34,7 +34,16 @@ fn try_open(root: &Path, pack_bytes: u64) -> (BlobsFile, OpenReport) {
     let index = Arc::new(Index::open(&root.join("index")).unwrap());
     let space = Space::of(&index, "blobs").unwrap();
     let (name, dir, disk) = ("blobs".to_owned(), root.join("blobs"), Arc::new(RealDisk));
-    let config = LeafConfig { name, dir, disk, space, pack_bytes, is_sealed_by_flush: false, threads: None };
+    let config = LeafConfig {
+        name,
+        dir,
+        disk,
+        space,
+        pack_bytes,
+        reserve_bytes: BLOBS_RESERVE_BYTES,
+        is_sealed_by_flush: false,
+        threads: None,
+    };
     BlobsFile::open(config, Relied::Index, &[]).unwrap()
 }
 

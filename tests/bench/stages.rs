@@ -30,7 +30,7 @@ use datadb_server::{
     db::{Index, space::Space},
     store::{
         BlobStore,
-        blobsfile::{BlobsFile, LeafConfig, Relied},
+        blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},
         disk::RealDisk,
     },
 };
@@ -182,7 +182,16 @@ fn store(root: &Path) -> (BlobsFile, tokio::runtime::Runtime) {
     let index = Arc::new(Index::open(&root.join("index")).unwrap());
     let space = Space::of(&index, "blobs").unwrap();
     let (name, dir, disk) = ("blobs".to_owned(), root.join("blobs"), Arc::new(RealDisk));
-    let config = LeafConfig { name, dir, disk, space, pack_bytes: 1 << 30, is_sealed_by_flush: false, threads: None };
+    let config = LeafConfig {
+        name,
+        dir,
+        disk,
+        space,
+        pack_bytes: 1 << 30,
+        reserve_bytes: BLOBS_RESERVE_BYTES,
+        is_sealed_by_flush: false,
+        threads: None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     (BlobsFile::open(config, Relied::Index, &[]).unwrap().0, runtime)
 }

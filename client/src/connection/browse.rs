@@ -279,6 +279,8 @@ pub enum Delivery {
     Missing(Vec<BlobId>),
     /// The only copies of these failed verification.
     Damaged(Vec<BlobId>),
+    /// The server can't read these now, and says why; nothing says that they are damaged.
+    Unreadable(Vec<BlobId>, String),
 }
 
 /// Who waits for the answers to requests, in their order; and why there will be no more answers, once that is so.
@@ -368,6 +370,9 @@ async fn hand_over(reply: api::DownloadReply, waiting: &Waiting) -> Result<(), F
     }
     if !reply.damaged.is_empty() {
         parts.push(Ok(Delivery::Damaged(unpack_ids(&reply.damaged)?.collect())));
+    }
+    if !reply.unreadable.is_empty() {
+        parts.push(Ok(Delivery::Unreadable(unpack_ids(&reply.unreadable)?.collect(), reply.trouble)));
     }
     for part in parts {
         // Nobody listening means that the request was given up: the rest of the stream goes on.

@@ -90,6 +90,11 @@ impl<T> Fetching<T> {
                         self.take(&id, |piece| each(piece, Err(format!("blob {id} is not on the server"))));
                     }
                 }
+                Delivery::Unreadable(ids, trouble) => {
+                    for id in ids {
+                        self.take(&id, |piece| each(piece, Err(trouble.clone())));
+                    }
+                }
                 Delivery::Damaged(ids) => {
                     for id in ids {
                         self.take(&id, |piece| each(piece, Err(format!("blob {id} is damaged on the server"))));

@@ -74,6 +74,13 @@ async fn ask(inner: &Arc<Inner>, missing: &mut HashSet<BlobId>, stream: &Downloa
                 }
             }
             Delivery::Missing(ids) => lose(inner, missing, &ids, "it is not on the server"),
+            Delivery::Unreadable(ids, trouble) => {
+                let fault = Fault::new(Kind::Unavailable, trouble);
+                for id in ids {
+                    missing.remove(&id);
+                    inner.lost(id, Loss::Server(fault.clone()));
+                }
+            }
             Delivery::Damaged(ids) => lose(inner, missing, &ids, "it is damaged on the server"),
         }
     }

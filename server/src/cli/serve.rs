@@ -185,6 +185,9 @@ pub(super) fn tell_leaf(leaf: &str, report: &OpenReport) {
         let (pack, offset, bytes) = (damage.cursor.pack, damage.cursor.offset, damage.bytes);
         tracing::error!(leaf, bytes, "damage in pack {pack:016x} at {offset}: no readable record there");
     }
+    if report.lifted_blobs > 0 {
+        tracing::info!(leaf, blobs = report.lifted_blobs, "blobs that were marked bad verify again, and count");
+    }
     if report.lost_blobs > 0 {
         tracing::error!(
             leaf,

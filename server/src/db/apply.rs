@@ -154,7 +154,7 @@ impl Index {
                     }
                 }
                 // Which copies are bad is said by their entries; a rebuild reads these records before the packs.
-                Body::Bad(_) => {}
+                Body::Bad(_) | Body::Good(_) => {}
                 Body::Expected(expectation) => {
                     let mut w = Writer::default();
                     expectation.encode(w.signed(logged.record.time));

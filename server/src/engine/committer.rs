@@ -31,7 +31,7 @@ use crate::{
     db::{Family, Index, SharedIndex, data::Overlay, keys},
     log::{
         Log, Logged,
-        record::{BadCopy, Body},
+        record::{Body, CopyPlace},
     },
     store::{Durable, SharedStore, blocking},
 };
@@ -60,11 +60,13 @@ const IDLE: Duration = Duration::from_secs(5);
 enum Work {
     Part(u64, Arc<Part>),
     Backup(u64, Box<Draft>),
-    Bad(Vec<BadCopy>),
+    Bad(Vec<CopyPlace>),
+    Good(Vec<CopyPlace>),
     Commands(Vec<Call>),
     Expect(Box<Expectation>),
     Forget(HostName, TreePath),
-    Flush,
+    /// With the epoch of what it promises to make durable, if it promises anything.
+    Flush(Option<u64>),
 }
 
 impl Work {
@@ -73,7 +75,7 @@ impl Work {
         match self {
             Self::Part(_, part) => part.bytes,
             Self::Commands(calls) => calls.iter().map(evaluate::weight::bytes_max).sum(),
-            Self::Backup(..) | Self::Bad(_) | Self::Expect(_) | Self::Forget(..) | Self::Flush => 0,
+            Self::Backup(..) | Self::Bad(_) | Self::Good(_) | Self::Expect(_) | Self::Forget(..) | Self::Flush(_) => 0,
         }
     }
 }
@@ -138,8 +140,13 @@ impl Committer {
     }
 
     /// Records that copies failed verification.
-    pub async fn bad(&self, copies: Vec<BadCopy>) -> Result<(), EngineError> {
+    pub async fn bad(&self, copies: Vec<CopyPlace>) -> Result<(), EngineError> {
         self.ask(Work::Bad(copies)).await.map(drop)
+    }
+
+    /// Records that copies verify again that were called bad.
+    pub async fn good(&self, copies: Vec<CopyPlace>) -> Result<(), EngineError> {
+        self.ask(Work::Good(copies)).await.map(drop)
     }
 
     /// Records by when a path's next backup must have come.
@@ -154,7 +161,16 @@ impl Committer {
 
     /// Makes durable what the blob store holds, and tells how far it reaches.
     pub async fn flush(&self) -> Result<Vec<Durable>, EngineError> {
-        match self.ask(Work::Flush).await? {
+        self.flush_since(None).await
+    }
+
+    /// The same, for what was put in this epoch; refused where that was dropped meanwhile, because another flush failed.
+    pub async fn flush_of(&self, epoch: u64) -> Result<Vec<Durable>, EngineError> {
+        self.flush_since(Some(epoch)).await
+    }
+
+    async fn flush_since(&self, epoch: Option<u64>) -> Result<Vec<Durable>, EngineError> {
+        match self.ask(Work::Flush(epoch)).await? {
             Done::Durable(durable) => Ok(durable),
             Done::Logged | Done::Backup(_) | Done::Replies(..) => Err(EngineError::Stopping),
         }
@@ -388,7 +404,11 @@ fn plan(
         .into_iter()
         .map(|request| {
             let plan = match &request.work {
-                Work::Flush => Plan::Flushed(durable.to_vec()),
+                Work::Flush(Some(valid)) if *valid != epoch => Plan::Refuse(EngineError::refused(
+                    Kind::Unavailable,
+                    "what was written could not be made durable, and counts as missing: write it again",
+                )),
+                Work::Flush(_) => Plan::Flushed(durable.to_vec()),
                 Work::Part(valid, _) | Work::Backup(valid, _) if *valid != epoch => Plan::Refuse(EngineError::refused(
                     Kind::Missing,
                     "what was accepted could not be made durable: start the snapshot again",
@@ -414,6 +434,10 @@ fn plan(
                 },
                 Work::Bad(copies) => {
                     bodies.push(Body::Bad(copies.clone()));
+                    Plan::Write
+                }
+                Work::Good(copies) => {
+                    bodies.push(Body::Good(copies.clone()));
                     Plan::Write
                 }
                 Work::Expect(expectation) => match promises.admit(index, expectation) {
@@ -495,7 +519,7 @@ impl Earlier {
 }
 
 /// Where a blob's record lies is the leaf's business; the mark names leaf and record.
-pub fn bad_copy(leaf: &str, cursor: crate::store::Cursor, id: &BlobId) -> BadCopy {
+pub fn bad_copy(leaf: &str, cursor: crate::store::Cursor, id: &BlobId) -> CopyPlace {
     tracing::error!(blob = %id, leaf, pack = cursor.pack, offset = cursor.offset, "a copy failed verification");
-    BadCopy { leaf: leaf.to_owned(), cursor }
+    CopyPlace { leaf: leaf.to_owned(), cursor }
 }

@@ -17,8 +17,8 @@ use tracing::Instrument as _;
 
 use super::{Engine, EngineError, committer::bad_copy};
 use crate::{
-    log::record::BadCopy,
-    store::{Presence, StoreError, blocking},
+    log::record::CopyPlace,
+    store::{Cursor, Presence, StoreError, blocking},
 };
 
 /// Decoded bundles kept, of at most 1 MiB each.
@@ -62,6 +62,8 @@ pub enum Piece {
     Missing(Vec<BlobId>),
     /// The only copies of these failed verification.
     Damaged(Vec<BlobId>),
+    /// These can't be read now, for this reason.
+    Unreadable(Vec<BlobId>, String),
 }
 
 impl Engine {
@@ -72,7 +74,9 @@ impl Engine {
         ids.dedup();
         let mut missing = Vec::new();
         let mut places: BTreeMap<u64, Vec<BlobId>> = BTreeMap::new();
-        for (id, presence) in ids.iter().zip(self.inner.blobs.find(&ids).await?) {
+        let found = self.inner.blobs.find(&ids).await?;
+        self.report_marks().await?;
+        for (id, presence) in ids.iter().zip(found) {
             match presence {
                 Presence::Have(found) => places.entry(found.place).or_default().push(*id),
                 Presence::Missing => missing.push(*id),
@@ -126,10 +130,16 @@ impl Engine {
         }
         let bundle = match self.inner.blobs.get(&wanted[0]).await {
             Ok(Some(stored)) => {
-                self.report_healed().await?;
+                self.report_marks().await?;
                 stored.bundle
             }
             Ok(None) => return Ok((Piece::Missing(wanted), Vec::new())),
+            // Trouble with one file is no reason to hold back all others.
+            Err(error @ StoreError::Unreadable { .. }) => {
+                tracing::error!(%error, "a blob can't be read");
+                self.inner.observed.errors.count(error.kind());
+                return Ok((Piece::Unreadable(wanted, error.to_string()), Vec::new()));
+            }
             Err(error) => {
                 self.report_damage(error).await?;
                 self.inner.observed.errors.count(datadb::Kind::Damaged);
@@ -176,7 +186,7 @@ impl Engine {
     pub async fn read_stored(&self, id: &BlobId) -> Result<Option<crate::store::Stored>, EngineError> {
         match self.inner.blobs.get(id).await {
             Ok(stored) => {
-                self.report_healed().await?;
+                self.report_marks().await?;
                 Ok(stored)
             }
             Err(error) => {
@@ -187,14 +197,24 @@ impl Engine {
         }
     }
 
-    /// Puts damaged records into the log that a mirror met and made up for, so that a rebuild knows of them too.
-    async fn report_healed(&self) -> Result<(), EngineError> {
-        let damaged = self.inner.stacks[0].take_damaged();
-        if damaged.is_empty() || self.inner.read_only.is_some() {
+    /// Puts into the log, so that a rebuild knows of them too: damaged records that a mirror met and made up for, and marked
+    /// records that verify again.
+    pub(super) async fn report_marks(&self) -> Result<(), EngineError> {
+        if self.inner.read_only.is_some() {
             return Ok(());
         }
-        let copies = damaged.into_iter().map(|(leaf, cursor)| BadCopy { leaf, cursor }).collect();
-        self.inner.committer.bad(copies).await
+        let copies = |places: Vec<(String, Cursor)>| -> Vec<CopyPlace> {
+            places.into_iter().map(|(leaf, cursor)| CopyPlace { leaf, cursor }).collect()
+        };
+        let damaged = copies(self.inner.stacks[0].take_damaged());
+        if !damaged.is_empty() {
+            self.inner.committer.bad(damaged).await?;
+        }
+        let lifted = copies(self.inner.stacks[0].take_lifted());
+        if !lifted.is_empty() {
+            self.inner.committer.good(lifted).await?;
+        }
+        Ok(())
     }
 
     /// Puts a failed verification into the log, so that a rebuild knows of it too. Gives `Ok` if that is what the error

@@ -164,9 +164,14 @@ impl Engine {
         &self.inner.blobs
     }
 
-    /// Makes durable what the blob store holds.
-    pub async fn flush_store(&self) -> Result<Vec<crate::store::Durable>, EngineError> {
-        self.inner.committer.flush().await
+    /// The epoch in which what is put now counts, until a flush fails.
+    pub fn epoch(&self) -> u64 {
+        self.inner.pending.epoch()
+    }
+
+    /// Makes durable what was put in this epoch; refused if another flush has failed since.
+    pub async fn flush_store(&self, epoch: u64) -> Result<Vec<crate::store::Durable>, EngineError> {
+        self.inner.committer.flush_of(epoch).await
     }
 
     /// Makes everything durable that was accepted, and stops taking more.

@@ -24,11 +24,12 @@ use crate::{
     log::{
         Log, LogError, LogReader, Position,
         kin::LogKin,
-        record::{BadCopy, Body, Genesis},
+        record::{Body, CopyPlace, Genesis},
     },
     observe::Observed,
     random,
     store::{
+        Cursor,
         blobsfile::OpenReport,
         blocking,
         mirror::Standing,
@@ -234,7 +235,9 @@ impl Engine {
             clock,
             _lock: dir.lock,
         };
-        Ok((Self { inner: Arc::new(inner) }, found))
+        let engine = Self { inner: Arc::new(inner) };
+        engine.report_marks().await?;
+        Ok((engine, found))
     }
 }
 
@@ -336,25 +339,34 @@ pub async fn heal(
     if let Some(reason) = &stores.read_only {
         return Err(EngineError::refused(datadb::Kind::Internal, format!("nothing is healed: {reason}")).into());
     }
+    if is_thorough {
+        let lifted = stores.log.recheck().await? + stores.blobs.recheck().await?;
+        progress(&format!("marks looked at again: {lifted} blobs count again"));
+    }
     for mirror in stores.log.mirrors().into_iter().chain(stores.blobs.mirrors()) {
         mirror.heal(is_thorough, progress).await?;
     }
-    note_damaged(&stores, now).await?;
+    note_marks(&stores, now).await?;
     stores.stop().await;
     let Stores { index, found, .. } = stores;
     blocking(move || index.sync()).await?;
     Ok(found)
 }
 
-/// Puts damaged records into the log, so that a rebuild takes the copies that healed them.
-async fn note_damaged(stores: &Stores, now: i64) -> Result<(), OpenError> {
-    let damaged = stores.blobs.take_damaged();
-    if damaged.is_empty() {
+/// Puts damaged records into the log, so that a rebuild takes the copies that healed them, and those that verify again.
+async fn note_marks(stores: &Stores, now: i64) -> Result<(), OpenError> {
+    let copies = |places: Vec<(String, Cursor)>| -> Vec<CopyPlace> {
+        places.into_iter().map(|(leaf, cursor)| CopyPlace { leaf, cursor }).collect()
+    };
+    let (damaged, lifted) = (copies(stores.blobs.take_damaged()), copies(stores.blobs.take_lifted()));
+    let bad = (!damaged.is_empty()).then_some(Body::Bad(damaged));
+    let good = (!lifted.is_empty()).then_some(Body::Good(lifted));
+    let entries: Vec<Body> = bad.into_iter().chain(good).collect();
+    if entries.is_empty() {
         return Ok(());
     }
-    let copies = damaged.into_iter().map(|(leaf, cursor)| BadCopy { leaf, cursor }).collect();
     let mut log = Log::new(stores.log.store.clone(), stores.position);
-    let (logged, result) = log.append(vec![Body::Bad(copies)], &[], now).await;
+    let (logged, result) = log.append(entries, &[], now).await;
     result.map_err(EngineError::from)?;
     let index = stores.index.clone();
     Ok(blocking(move || logged.iter().try_for_each(|logged| index.apply(logged))).await?)

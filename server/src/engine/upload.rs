@@ -44,6 +44,7 @@ impl Engine {
     pub async fn find_blobs(&self, question: Vec<(BlobId, Digest)>) -> Result<Vec<Answer>, EngineError> {
         let ids: Vec<BlobId> = question.iter().map(|(id, _)| *id).collect();
         let found = self.inner.blobs.find(&ids).await?;
+        self.report_marks().await?;
         let observed = &self.inner.observed;
         let answer = |((_, digest), presence): (&(BlobId, Digest), Presence)| match presence {
             Presence::Have(found) if found.digest == *digest => {

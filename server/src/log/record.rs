@@ -8,7 +8,9 @@
 //! 1 genesis: `repository id (16) · format version · chunker minimum, average, maximum · chunker seed (8) · link secret
 //! (32)`; 2 objects: `count · each encoding behind its length`, children first; 3 backup: see [`datadb::Backup::encode`];
 //! 4 bad copies: `count · per copy the leaf's name, pack and offset of its record`; 7 commands, those of one transaction:
-//! `count · effects`, see `log::effect`; 8 expected: see [`datadb::expected`]; 9 expected no longer: `host · path`. Reserved: 5 delete, 6 checkpoint. A reader stops at a version or kind that it doesn't know, and says so.
+//! `count · effects`, see `log::effect`; 8 expected: see [`datadb::expected`]; 9 expected no longer: `host · path`;
+//! 10 copies that verify again after they were called bad: as 4. Reserved: 5 delete, 6 checkpoint. A reader stops at a
+//! version or kind that it doesn't know, and says so.
 
 use bytes::Bytes;
 use datadb::{
@@ -30,6 +32,7 @@ const KIND_BAD: u8 = 4;
 const KIND_COMMANDS: u8 = 7;
 const KIND_EXPECTED: u8 = 8;
 const KIND_FORGOTTEN: u8 = 9;
+const KIND_GOOD: u8 = 10;
 
 /// The longest name of a leaf within its stack.
 pub const LEAF_BYTES_MAX: usize = 255;
@@ -59,7 +62,9 @@ pub enum Body {
     /// This backup is there.
     Backup(Box<Backup>),
     /// These copies failed verification and count as missing.
-    Bad(Vec<BadCopy>),
+    Bad(Vec<CopyPlace>),
+    /// These copies were called bad, verify again, and count.
+    Good(Vec<CopyPlace>),
     /// A transaction has changed this, in order.
     Commands(Vec<Effect>),
     /// By when a path's next backup must have come; what was said of the path before counts no more.
@@ -81,9 +86,9 @@ pub struct Genesis {
     pub link_secret: [u8; 32],
 }
 
-/// A record of a leaf that failed verification.
+/// Where a copy lies: a record of a leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadCopy {
+pub struct CopyPlace {
     /// The leaf's name within its stack.
     pub leaf: String,
     /// The record.
@@ -97,6 +102,16 @@ fn write_place(w: &mut Writer, leaf: &str, cursor: Cursor) {
 fn read_place(r: &mut Reader<'_>) -> Result<(String, Cursor), DecodeError> {
     let leaf = r.text("leaf", LEAF_BYTES_MAX)?.to_owned();
     Ok((leaf, Cursor { pack: r.varint("pack")?, offset: r.varint("offset")? }))
+}
+
+fn write_copies(w: &mut Writer, copies: &[CopyPlace]) {
+    w.varint(copies.len() as u64);
+    copies.iter().for_each(|copy| write_place(w, &copy.leaf, copy.cursor));
+}
+
+fn read_copies(r: &mut Reader<'_>) -> Result<Vec<CopyPlace>, DecodeError> {
+    let count = r.count("copies", 3)?;
+    (0..count).map(|_| read_place(r).map(|(leaf, cursor)| CopyPlace { leaf, cursor })).collect()
 }
 
 impl Genesis {
@@ -164,7 +179,7 @@ impl Body {
         match self {
             Self::Objects(objects) => objects.iter().map(|object| object.len() + 4).sum(),
             Self::Backup(backup) => 256 + backup.path.as_bytes().len() + backup.tags.len() * 64,
-            Self::Bad(copies) => copies.len() * 64,
+            Self::Bad(copies) | Self::Good(copies) => copies.iter().map(|copy| copy.leaf.len() + 24).sum(),
             Self::Commands(effects) => 8 + effects.iter().map(Effect::size_hint).sum::<usize>(),
             Self::Genesis(_) => 128,
             Self::Expected(expectation) => {
@@ -185,10 +200,8 @@ impl Body {
                 }
             }
             Self::Backup(backup) => backup.encode(w.u8(KIND_BACKUP)),
-            Self::Bad(copies) => {
-                w.u8(KIND_BAD).varint(copies.len() as u64);
-                copies.iter().for_each(|copy| write_place(w, &copy.leaf, copy.cursor));
-            }
+            Self::Bad(copies) => write_copies(w.u8(KIND_BAD), copies),
+            Self::Good(copies) => write_copies(w.u8(KIND_GOOD), copies),
             Self::Commands(effects) => {
                 w.u8(KIND_COMMANDS).varint(effects.len() as u64);
                 effects.iter().for_each(|effect| effect.encode(w));
@@ -209,11 +222,8 @@ impl Body {
                 Self::Objects((0..count).map(object).collect::<Result<_, _>>()?)
             }
             KIND_BACKUP => Self::Backup(Box::new(Backup::decode(r)?)),
-            KIND_BAD => {
-                let count = r.count("bad copies", 3)?;
-                let copy = |_| read_place(r).map(|(leaf, cursor)| BadCopy { leaf, cursor });
-                Self::Bad((0..count).map(copy).collect::<Result<_, _>>()?)
-            }
+            KIND_BAD => Self::Bad(read_copies(r)?),
+            KIND_GOOD => Self::Good(read_copies(r)?),
             KIND_COMMANDS => {
                 let count = r.count("effects", 3)?;
                 Self::Commands((0..count).map(|_| Effect::decode(r)).collect::<Result<_, _>>()?)
@@ -247,7 +257,7 @@ mod tests {
 
     fn bodies() -> impl Strategy<Value = Body> {
         let cursor = (any::<u64>(), any::<u64>()).prop_map(|(pack, offset)| Cursor { pack, offset });
-        let copy = ("[a-z]{1,9}", cursor).prop_map(|(leaf, cursor)| BadCopy { leaf, cursor });
+        let copy = ("[a-z]{1,9}", cursor).prop_map(|(leaf, cursor)| CopyPlace { leaf, cursor });
         let object = prop::collection::vec(any::<u8>(), 1..50).prop_map(Bytes::from);
         let bytes = || prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from);
         let change = prop_oneof![
@@ -262,7 +272,8 @@ mod tests {
             expected(),
             prop::collection::vec(effect, 0..5).prop_map(Body::Commands),
             prop::collection::vec(object, 0..5).prop_map(Body::Objects),
-            prop::collection::vec(copy, 0..5).prop_map(Body::Bad),
+            prop::collection::vec(copy.clone(), 0..5).prop_map(Body::Bad),
+            prop::collection::vec(copy, 0..5).prop_map(Body::Good),
             any::<([u8; 16], u64, [u8; 32])>().prop_map(|(repository, seed, link_secret)| {
                 Body::Genesis(Genesis { repository, format: 1, chunker: ChunkerParams::with_seed(seed), link_secret })
             }),

@@ -86,6 +86,9 @@ async fn download(
             let reply = match piece {
                 Piece::Bundle(bundle) => api::DownloadReply { bundle: Some((&bundle).into()), ..Default::default() },
                 Piece::Missing(ids) => api::DownloadReply { missing: pack_ids(&ids), ..Default::default() },
+                Piece::Unreadable(ids, trouble) => {
+                    api::DownloadReply { unreadable: pack_ids(&ids), trouble, ..Default::default() }
+                }
                 Piece::Damaged(ids) => api::DownloadReply { damaged: pack_ids(&ids), ..Default::default() },
             };
             if replies.send(Ok(reply)).await.is_err() {

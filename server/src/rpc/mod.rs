@@ -89,7 +89,7 @@ pub async fn router(engine: Engine) -> Result<Services, tonic_reflection::server
     let monitor = api::monitor_server::MonitorServer::new(monitor::Service(engine.clone()));
     let schedules = api::schedules_server::SchedulesServer::new(schedules::Service(engine.clone()));
     let requests = Requests(engine.observed().clone());
-    let store = api::store_server::StoreServer::new(store::Service(engine));
+    let store = api::store_server::StoreServer::new(store::Service::new(engine));
     reporter.set_serving::<api::repository_server::RepositoryServer<repository::Service>>().await;
     reporter.set_serving::<api::upload_server::UploadServer<upload::Service>>().await;
     reporter.set_serving::<api::browse_server::BrowseServer<browse::Service>>().await;

@@ -1,5 +1,7 @@
 //! `datadb.v1.Store`: this server's blob store, for another server that keeps its bundles here.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use bytes::Bytes;
 use datadb::{BlobId, Bundle, Fault, Kind, api, codec::DecodeError, limits, wire::unpack_ids};
 use tonic::{Request, Response, Status};
@@ -15,7 +17,22 @@ const PAGE_BYTES: usize = limits::MESSAGE_BYTES_MAX / 2;
 
 /// The service.
 #[derive(Debug)]
-pub struct Service(pub Engine);
+pub struct Service {
+    engine: Engine,
+    /// In which epoch something was put since the last flush.
+    unflushed: Mutex<Option<u64>>,
+}
+
+impl Service {
+    /// Serves an engine's blob store.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, unflushed: Mutex::default() }
+    }
+
+    fn unflushed(&self) -> MutexGuard<'_, Option<u64>> {
+        self.unflushed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl From<Cursor> for api::StoreCursor {
     fn from(Cursor { pack, offset }: Cursor) -> Self {
@@ -39,12 +56,13 @@ fn item(item: Item) -> api::StoreItem {
 #[tonic::async_trait]
 impl api::store_server::Store for Service {
     async fn put(&self, request: Request<api::StorePutRequest>) -> Result<Response<api::StorePutReply>, Status> {
-        self.0.check_writable()?;
+        self.engine.check_writable()?;
         let api::StorePutRequest { bundle, label } = request.into_inner();
         let bundle = bundle.ok_or_else(|| status(DecodeError::Short { field: "bundle" }))?;
         let bundle = Bundle::try_from(bundle).map_err(status)?;
-        let verified = self.0.verify_bundle(bundle).await?;
-        let put = self.0.store().put(verified.into_bundle(), label).await.map_err(status)?;
+        let verified = self.engine.verify_bundle(bundle).await?;
+        self.unflushed().get_or_insert_with(|| self.engine.epoch());
+        let put = self.engine.store().put(verified.into_bundle(), label).await.map_err(status)?;
         let outcome = |outcome: &Outcome| match outcome {
             Outcome::New => 1,
             Outcome::Known => 2,
@@ -76,13 +94,13 @@ impl api::store_server::Store for Service {
             Presence::Missing => api::StorePresence { state: State::Missing.into(), ..Default::default() },
             Presence::Unknown => api::StorePresence { state: State::Unknown.into(), ..Default::default() },
         };
-        let found = self.0.store().find(&ids).await.map_err(status)?;
+        let found = self.engine.store().find(&ids).await.map_err(status)?;
         Ok(Response::new(api::StoreFindReply { blobs: found.into_iter().map(presence).collect() }))
     }
 
     async fn get(&self, request: Request<api::StoreGetRequest>) -> Result<Response<api::StoreGetReply>, Status> {
         let id = BlobId::try_from(&request.into_inner().id[..]).map_err(status)?;
-        let stored = self.0.read_stored(&id).await?;
+        let stored = self.engine.read_stored(&id).await?;
         Ok(Response::new(match stored {
             Some(stored) => api::StoreGetReply { bundle: Some((&stored.bundle).into()), label: stored.label },
             None => api::StoreGetReply::default(),
@@ -90,8 +108,9 @@ impl api::store_server::Store for Service {
     }
 
     async fn flush(&self, _: Request<api::StoreFlushRequest>) -> Result<Response<api::StoreFlushReply>, Status> {
-        self.0.check_writable()?;
-        let durable = self.0.flush_store().await?;
+        self.engine.check_writable()?;
+        let epoch = self.unflushed().take().unwrap_or_else(|| self.engine.epoch());
+        let durable = self.engine.flush_store(epoch).await?;
         let leaves = durable.into_iter().map(|leaf| api::StoreDurable { leaf: leaf.leaf, end: Some(leaf.end.into()) });
         Ok(Response::new(api::StoreFlushReply { leaves: leaves.collect() }))
     }
@@ -103,7 +122,7 @@ impl api::store_server::Store for Service {
         let api::StoreEnumerateRequest { after, max } = request.into_inner();
         let after = after.map(|api::StoreCursor { pack, offset }| Cursor { pack, offset });
         let max = (max as usize).min(limits::PAGE_ENTRIES_MAX);
-        let found = self.0.store().enumerate(after, max).await.map_err(EngineError::from)?;
+        let found = self.engine.store().enumerate(after, max).await.map_err(EngineError::from)?;
         let mut bytes = 0;
         let mut items = Vec::with_capacity(found.len());
         for item in found.into_iter().map(item) {
@@ -117,7 +136,7 @@ impl api::store_server::Store for Service {
     }
 
     async fn totals(&self, _: Request<api::StoreTotalsRequest>) -> Result<Response<api::StoreTotalsReply>, Status> {
-        let stats = self.0.store().stats().await.map_err(status)?;
+        let stats = self.engine.store().stats().await.map_err(status)?;
         Ok(Response::new(api::StoreTotalsReply {
             blobs: stats.blobs,
             blob_bytes: stats.blob_bytes,

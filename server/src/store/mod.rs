@@ -179,6 +179,17 @@ pub enum StoreError {
         /// What failed.
         what: String,
     },
+    /// A stored copy can't be read now, though nothing says that it is damaged: the system lacks descriptors or memory, or the
+    /// medium failed. Nothing is marked.
+    #[error("blob {id} can't be read now, {place}: {source}; nothing is marked bad for that: try again")]
+    Unreadable {
+        /// The blob that was asked for.
+        id: BlobId,
+        /// Which file.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The medium is (nearly) full.
     #[error("no space left in {place}: free some, then run the same command again")]
     Full {
@@ -285,7 +296,7 @@ impl StoreError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Damaged { .. } => Kind::Damaged,
-            Self::InDoubt { .. } | Self::Away { .. } | Self::Gone { .. } => Kind::Unavailable,
+            Self::InDoubt { .. } | Self::Away { .. } | Self::Gone { .. } | Self::Unreadable { .. } => Kind::Unavailable,
             Self::Full { .. } => Kind::Full,
             Self::NotDurable { .. } | Self::Io { .. } | Self::Inconsistent { .. } | Self::WrongKey { .. } => {
                 Kind::Internal

@@ -5,7 +5,7 @@
 //! names they have without a config, `blobs` and `log`, so that an existing repository can become a side of a mirror.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Cursor, SharedStore, StoreError,
-    blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied},
+    blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LOG_RESERVE_BYTES, LeafConfig, OpenReport, Relied, recheck::Marks},
     blocking,
     counted::{Backend, Counted},
     disk::Disk,
@@ -64,6 +64,16 @@ pub enum Room {
     },
 }
 
+impl Room {
+    /// Bytes that its leaves leave free on their disks.
+    const fn reserve_bytes(self) -> u64 {
+        match self {
+            Self::Blobs => BLOBS_RESERVE_BYTES,
+            Self::Log { .. } => LOG_RESERVE_BYTES,
+        }
+    }
+}
+
 /// Why a stack is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -80,8 +90,8 @@ pub enum Purpose {
 pub struct Recorded {
     /// How far each leaf is durable.
     pub durable: HashMap<String, Cursor>,
-    /// Records that failed verification.
-    pub bad: HashMap<String, Vec<Cursor>>,
+    /// Records that failed verification, and did not verify again since.
+    pub bad: HashMap<String, HashSet<Cursor>>,
 }
 
 impl Recorded {
@@ -92,9 +102,16 @@ impl Recorded {
             *end = (*end).max(one.end);
         }
         for entry in &record.entries {
-            let Body::Bad(copies) = entry else { continue };
-            for copy in copies {
-                self.bad.entry(copy.leaf.clone()).or_default().push(copy.cursor);
+            match entry {
+                Body::Bad(copies) => copies.iter().for_each(|copy| {
+                    self.bad.entry(copy.leaf.clone()).or_default().insert(copy.cursor);
+                }),
+                Body::Good(copies) => copies.iter().for_each(|copy| {
+                    if let Some(bad) = self.bad.get_mut(&copy.leaf) {
+                        bad.remove(&copy.cursor);
+                    }
+                }),
+                _ => {}
             }
         }
     }
@@ -117,6 +134,7 @@ struct Parts {
     backends: Mutex<Vec<Backend>>,
     mirrors: Mutex<Vec<Mirror>>,
     reports: Mutex<Vec<LeafReport>>,
+    marks: Mutex<HashMap<String, Marks>>,
 }
 
 /// What a tree became.
@@ -175,6 +193,20 @@ impl Stack {
     /// Damaged records that mirrors met and made up for since the last call.
     pub fn take_damaged(&self) -> Vec<(String, Cursor)> {
         lock(&self.parts.mirrors).iter().flat_map(Mirror::take_damaged).collect()
+    }
+
+    /// Records of the leaves whose marks were lifted since the last call.
+    pub fn take_lifted(&self) -> Vec<(String, Cursor)> {
+        let marks = lock(&self.parts.marks).clone();
+        let of_leaf =
+            |(leaf, marks): (String, Marks)| marks.take_lifted().into_iter().map(move |cursor| (leaf.clone(), cursor));
+        marks.into_iter().flat_map(of_leaf).collect()
+    }
+
+    /// Reads every record that is marked bad again, and gives the number of blobs that count again.
+    pub async fn recheck(&self) -> Result<u64, StoreError> {
+        let marks: Vec<Marks> = lock(&self.parts.marks).values().cloned().collect();
+        blocking(move || marks.iter().try_fold(0, |sum, marks| Ok(sum + marks.recheck()?))).await
     }
 
     /// What opening the leaves found.
@@ -339,9 +371,15 @@ impl Builder {
 
     fn relied(&self, name: &str) -> Relied {
         match (self.ground.room, self.ground.purpose) {
-            (Room::Log { .. }, Purpose::Rebuild) => Relied::Unknown,
+            // Each record of a log is durable before the next is written, so that only the last can be torn.
+            (Room::Log { .. }, _) => Relied::Unknown,
             _ => self.recorded.durable.get(name).map_or(Relied::Index, |end| Relied::UpTo(*end)),
         }
+    }
+
+    /// Records of a leaf that the log calls bad.
+    fn bad(&self, name: &str) -> Vec<Cursor> {
+        self.recorded.bad.get(name).into_iter().flatten().copied().collect()
     }
 
     fn checked_name(&self, tree: &Tree) -> Result<String, StoreError> {
@@ -357,7 +395,7 @@ impl Builder {
     async fn blobsfile(&self, path: PathBuf, is_side: bool) -> Result<Built, StoreError> {
         let Ground { root, disk, pack_bytes, index, room, purpose } = self.ground.clone();
         let name = self.checked_name(&Tree::BlobsFile { path: path.clone() })?;
-        let (relied, bad) = (self.relied(&name), self.recorded.bad.get(&name).cloned().unwrap_or_default());
+        let (relied, bad) = (self.relied(&name), self.bad(&name));
         let (base, dir) = (root.join(&path), packs_dir(&root, &path, room));
         let missing = match purpose {
             _ if path.is_relative() => Missing::MadeAgain,
@@ -366,29 +404,38 @@ impl Builder {
             Purpose::Rebuild => Missing::Away,
         };
         let leaf_name = name.clone();
-        let (store, seen, report) = blocking(move || {
+        let (store, marks, seen, report) = blocking(move || {
             let mark = format!("blobsfile:{}", path.display());
             let seen = if is_side { marked::look(&index, &mark, &base, missing)? } else { Seen::Same };
             let space = Space::of(&index, &leaf_name)?;
             let (name, dir_of_packs) = (leaf_name, dir.clone());
-            let is_sealed_by_flush = false;
-            let config =
-                LeafConfig { name, dir: dir_of_packs, disk, space, pack_bytes, is_sealed_by_flush, threads: None };
+            let config = LeafConfig {
+                name,
+                dir: dir_of_packs,
+                disk,
+                space,
+                pack_bytes,
+                reserve_bytes: room.reserve_bytes(),
+                is_sealed_by_flush: false,
+                threads: None,
+            };
             let (leaf, report) = BlobsFile::open(config, relied, &bad)?;
+            let marks = leaf.marks();
             let leaf: SharedStore = Arc::new(leaf);
             let leaf = if is_side { Arc::new(Marked::around(leaf, &dir)?) } else { leaf };
-            Ok::<_, StoreError>((leaf, seen, report))
+            Ok::<_, StoreError>((leaf, marks, seen, report))
         })
         .await?;
         let bad_blobs = store.stats().await?.bad_blobs;
         let is_hurt = seen == Seen::Wiped || report.lost_blobs > 0 || bad_blobs > 0;
+        lock(&self.parts.marks).insert(name.clone(), marks);
         Ok(Built { store: self.leaf("blobsfile", name, store, report, None), is_hurt })
     }
 
     async fn s3(&self, s3: S3Config) -> Result<Built, StoreError> {
         let Ground { root, index, room, .. } = self.ground.clone();
         let name = self.checked_name(&Tree::S3(Box::new(s3.clone())))?;
-        let (relied, bad) = (self.relied(&name), self.recorded.bad.get(&name).cloned().unwrap_or_default());
+        let (relied, bad) = (self.relied(&name), self.bad(&name));
         let leaf_name = name.clone();
         let (store, report) = blocking(move || {
             let space = Space::of(&index, &leaf_name)?;
@@ -397,6 +444,7 @@ impl Builder {
         })
         .await?;
         let requests = store.requests().clone();
+        lock(&self.parts.marks).insert(name.clone(), store.marks());
         let store: SharedStore = Arc::new(store);
         let is_hurt = report.lost_blobs > 0 || store.stats().await?.bad_blobs > 0;
         let leaf = self.leaf("s3", name, store, report, Some(requests));

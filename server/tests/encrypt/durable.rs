@@ -8,7 +8,7 @@ use datadb_server::{
     db::space::Space,
     store::{
         BlobStore, Cursor, Damage, Outcome, Presence, StoreError,
-        blobsfile::{BlobsFile, LeafConfig, Relied},
+        blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},
         conformance::bundle,
         cut::{Chance, CutDisk},
         encrypt::Encrypt,
@@ -77,7 +77,16 @@ async fn run(place: &Place, disk: &CutDisk, seed: u64) -> Model {
 async fn try_open(place: &Place, disk: &CutDisk) -> Option<Arc<Encrypt>> {
     let space = Space::of(&place.index, "blobs").unwrap();
     let (name, dir, disk) = ("blobs".to_owned(), "packs".into(), Arc::new(disk.clone()));
-    let config = LeafConfig { name, dir, disk, space, pack_bytes: 200_000, is_sealed_by_flush: false, threads: None };
+    let config = LeafConfig {
+        name,
+        dir,
+        disk,
+        space,
+        pack_bytes: 200_000,
+        reserve_bytes: BLOBS_RESERVE_BYTES,
+        is_sealed_by_flush: false,
+        threads: None,
+    };
     let (leaf, _) = BlobsFile::open(config, Relied::Index, &[]).ok()?;
     let (store, _) = try_encrypt(place, Arc::new(leaf), &[1]).await.ok()?;
     Some(store)

@@ -19,7 +19,7 @@ use datadb_server::{
     db::{Index, SharedIndex, space::Space},
     store::{
         BlobStore, Cursor, SharedStore, StoreError,
-        blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied},
+        blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, OpenReport, Relied},
         conformance::{bundle, bytes_of, check},
         cut::CutDisk,
         encrypt::{
@@ -75,7 +75,16 @@ impl Place {
 fn leaf(place: &Place, disk: &CutDisk, relied: Relied, bad: &[Cursor]) -> (SharedStore, OpenReport) {
     let space = Space::of(&place.index, "blobs").unwrap();
     let (name, dir, disk) = ("blobs".to_owned(), PathBuf::from("packs"), Arc::new(disk.clone()));
-    let config = LeafConfig { name, dir, disk, space, pack_bytes: 1 << 20, is_sealed_by_flush: false, threads: None };
+    let config = LeafConfig {
+        name,
+        dir,
+        disk,
+        space,
+        pack_bytes: 1 << 20,
+        reserve_bytes: BLOBS_RESERVE_BYTES,
+        is_sealed_by_flush: false,
+        threads: None,
+    };
     let (leaf, report) = BlobsFile::open(config, relied, bad).unwrap();
     (Arc::new(leaf), report)
 }

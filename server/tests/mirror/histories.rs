@@ -8,7 +8,7 @@ use datadb_server::{
     log::{
         Log, LogError, LogReader, Logged, Position,
         kin::LogKin,
-        record::{BadCopy, Body, Record},
+        record::{Body, CopyPlace, Record},
     },
     store::{BlobStore, Cursor, SharedStore, StoreError, faulty::Fault, memory::MemoryStore, mirror::Mirror},
 };
@@ -16,7 +16,7 @@ use datadb_server::{
 use crate::scene::Scene;
 
 fn body(number: u64) -> Vec<Body> {
-    vec![Body::Bad(vec![BadCopy { leaf: "x".into(), cursor: Cursor { pack: number, offset: 0 } }])]
+    vec![Body::Bad(vec![CopyPlace { leaf: "x".into(), cursor: Cursor { pack: number, offset: 0 } }])]
 }
 
 async fn append(log: &mut Log, number: u64) -> Result<Vec<Logged>, LogError> {

@@ -16,7 +16,7 @@ use datadb_server::{
     db::{Index, SharedIndex, space::Space},
     store::{
         BlobStore, SharedStore, StoreError,
-        blobsfile::{BlobsFile, LeafConfig, Relied},
+        blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},
         conformance::{bundle, bytes_of, sample},
         disk::RealDisk,
         faulty::Faulty,
@@ -113,6 +113,7 @@ pub fn leaf(index: &SharedIndex, name: &str, dir: &Path) -> (BlobsFile, bool) {
         disk: Arc::new(RealDisk),
         space,
         pack_bytes: 1 << 20,
+        reserve_bytes: BLOBS_RESERVE_BYTES,
         is_sealed_by_flush: false,
         threads: None,
     };

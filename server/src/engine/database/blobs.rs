@@ -53,11 +53,13 @@ impl Engine {
             (blob, bundle.seal(LEVEL))
         })
         .await;
-        let stored = self.put_bundle(self.verify_bundle(bundle).await?).await?;
+        let bundle = self.verify_bundle(bundle).await?;
+        let epoch = self.epoch();
+        let stored = self.put_bundle(bundle).await?;
         if !stored.conflicts.is_empty() {
             return Err(Refusal::err(format!("the id {} belongs to other bytes", blob.id)).into());
         }
-        self.flush_store().await?;
+        self.flush_store(epoch).await?;
         Ok(Reply::Value(blob.id.to_string().into()))
     }
 

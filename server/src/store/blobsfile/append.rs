@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datadb::{BlobId, Bundle, failpoint};
 
 use super::{
-    HEADS_BYTES_MAX, Inner, PACK_RECORDS_MAX, RESERVE_BYTES, State,
+    HEADS_BYTES_MAX, Inner, PACK_RECORDS_MAX, State,
     entry::Entry,
     pack::{self, PackFile},
     record::Head,
@@ -115,7 +115,12 @@ impl Inner {
     fn write(&self, state: &mut State, head: Head, data: &[u8]) -> Result<Cursor, StoreError> {
         let dir = &self.config.dir;
         let record_len = head.record_len();
-        if self.config.disk.free_bytes(dir).is_some_and(|free| free < RESERVE_BYTES.saturating_add(record_len)) {
+        if self
+            .config
+            .disk
+            .free_bytes(dir)
+            .is_some_and(|free| free < self.config.reserve_bytes.saturating_add(record_len))
+        {
             return Err(StoreError::Full { place: dir.display().to_string() });
         }
         if state.appender.open.is_none() {

@@ -5,10 +5,11 @@
 //! BLAKE3 (32). A bad entry is kept so that damage can be reported; for everything else the blob is missing.
 
 use datadb::{
-    BlobRef, Digest,
+    BlobId, BlobRef, Digest,
     codec::{DecodeError, Reader, Writer},
 };
 
+use super::record::Head;
 use crate::store::Cursor;
 
 /// A blob's place in a leaf.
@@ -33,6 +34,11 @@ impl Entry {
     pub fn new(cursor: Cursor, record_len: u64, position: usize, blob: &BlobRef) -> Self {
         let position = u32::try_from(position).expect("a bundle has at most BUNDLE_BLOBS_MAX blobs");
         Self { is_bad: false, cursor, record_len, position, len: blob.len, digest: blob.digest }
+    }
+
+    /// Whether a record that was read in its place holds the blob where it says.
+    pub fn names(&self, head: &Head, id: &BlobId) -> bool {
+        head.refs().nth(self.position as usize).is_some_and(|blob| blob.id == *id)
     }
 
     /// The encoding above.

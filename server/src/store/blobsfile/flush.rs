@@ -8,6 +8,7 @@ use super::{
     Inner, State, Totals,
     append::{OpenPack, UnsyncedPack},
     entry::Entry,
+    pack::HEADER_BYTES,
 };
 use crate::{
     db::{BATCH_BYTES_MAX, Family, keys},
@@ -153,14 +154,17 @@ impl Inner {
         if let Some(open) = state.appender.open.take() {
             packs.push(UnsyncedPack { pack: open.pack, len: open.len, durable_len: open.durable_len });
         }
-        for pack in packs {
-            if let Err(error) = pack.pack.file.truncate(pack.durable_len) {
+        for UnsyncedPack { pack, durable_len, .. } in packs {
+            // The header stays, so that a pack without records is told from one that lost them.
+            let len = durable_len.max(HEADER_BYTES);
+            // The cut is synced itself, or a power cut could bring back what stands in the next pack once more.
+            if let Err(error) = pack.file.truncate(len).and_then(|()| pack.file.sync()) {
                 tracing::error!(leaf = %self.config.name, %error, "bytes that could not be synced can't be cut off");
                 state.is_broken = true;
             }
-            state.packs.insert(pack.pack.number, pack.durable_len);
+            state.packs.insert(pack.number, len);
             // It takes no more; how long it must be is noted with the next flush.
-            state.appender.closed.push((pack.pack.number, pack.durable_len));
+            state.appender.closed.push((pack.number, len));
         }
     }
 }

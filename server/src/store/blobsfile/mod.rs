@@ -12,6 +12,7 @@ mod entry;
 mod flush;
 pub(in crate::store) mod pack;
 mod read;
+pub mod recheck;
 mod record;
 mod scan;
 
@@ -31,7 +32,7 @@ use datadb::{
 use lru::LruCache;
 use tokio::runtime::Handle;
 
-use self::{append::Appender, entry::Entry};
+use self::{append::Appender, entry::Entry, recheck::Marks};
 use super::{
     BlobStore, Cursor, Damage, Durable, Found, Item, Presence, Put, StoreError, StoreStats, Stored, blocking,
     blocking_on,
@@ -49,8 +50,11 @@ const HEADS_BYTES_MAX: usize = 8 << 20;
 /// A pack is sealed when it has so many records, which bounds its footer in memory.
 const PACK_RECORDS_MAX: usize = 1 << 16;
 
-/// Left free on the disk, so that the log and the index can always finish what was begun.
-const RESERVE_BYTES: u64 = 16 << 20;
+/// Left free on the disk by blobs, so that the log and the index can always finish what was begun.
+pub const BLOBS_RESERVE_BYTES: u64 = 16 << 20;
+
+/// Left free on the disk by the log, for the index: what the log takes of the reserve is its own.
+pub const LOG_RESERVE_BYTES: u64 = 2 << 20;
 
 /// Pack files kept open for reading.
 const OPEN_FILES_MAX: std::num::NonZeroUsize = std::num::NonZeroUsize::new(64).expect("64 is not 0");
@@ -68,6 +72,8 @@ pub struct LeafConfig {
     pub space: Space,
     /// A pack is sealed when it has reached this length; [`PACK_BYTES`] but for tests.
     pub pack_bytes: u64,
+    /// Left free on its disk; [`BLOBS_RESERVE_BYTES`] or [`LOG_RESERVE_BYTES`].
+    pub reserve_bytes: u64,
     /// Whether a flush seals the open pack first: for media on which a file is there whole or not at all, and takes no
     /// more once it is. There a pack is never cut, whatever is found in it.
     pub is_sealed_by_flush: bool,
@@ -88,7 +94,7 @@ pub enum Relied {
     Index,
     /// Up to here, by the log, and what the index holds.
     UpTo(Cursor),
-    /// Nobody knows; for rebuilding the log. At most its last record may be torn, and is kept aside.
+    /// What the index holds, and behind that all but the last record, which alone may be torn and is kept aside; for a log.
     Unknown,
 }
 
@@ -103,6 +109,8 @@ pub struct OpenReport {
     pub lost_blobs: u64,
     /// Records found behind the indexed end and added to the index.
     pub records_added: u64,
+    /// Blobs that were marked bad, and verify again.
+    pub lifted_blobs: u64,
 }
 
 impl OpenReport {
@@ -114,6 +122,7 @@ impl OpenReport {
             all.torn_bytes += report.torn_bytes;
             all.lost_blobs += report.lost_blobs;
             all.records_added += report.records_added;
+            all.lifted_blobs += report.lifted_blobs;
         }
         all
     }
@@ -131,6 +140,8 @@ struct Inner {
     state: Mutex<State>,
     /// Held by the one flush that runs.
     flushing: Mutex<()>,
+    /// Records whose marks were lifted, until the log knows.
+    lifted: Mutex<Vec<Cursor>>,
     files: Mutex<LruCache<u64, Arc<dyn DiskFile>>>,
 }
 
@@ -241,7 +252,7 @@ impl Inner {
             }
             _ => Presence::Missing,
         };
-        Ok(self.entries(ids)?.into_iter().map(presence).collect())
+        Ok(self.rechecked(ids)?.into_iter().map(presence).collect())
     }
 
     fn stats(&self) -> StoreStats {
@@ -262,9 +273,11 @@ impl BlobsFile {
             config,
             state: Mutex::default(),
             flushing: Mutex::default(),
+            lifted: Mutex::default(),
             files: Mutex::new(LruCache::new(OPEN_FILES_MAX)),
         };
-        let report = inner.catch_up(relied, bad)?;
+        let mut report = inner.catch_up(relied, bad)?;
+        report.lifted_blobs = inner.recheck_at_opening()?;
         Ok((Self { inner: Arc::new(inner) }, report))
     }
 
@@ -275,6 +288,11 @@ impl BlobsFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(StoreError::io(dir.display(), error)),
         }
+    }
+
+    /// Its marks.
+    pub fn marks(&self) -> Marks {
+        Marks::new(Arc::downgrade(&self.inner))
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> T {

@@ -1,5 +1,7 @@
 //! Reading: one record by a blob's entry, verified; and all records in append order.
 
+use std::{io, sync::PoisonError, time::Duration};
+
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
@@ -16,27 +18,54 @@ use crate::{
 };
 
 /// Entries read at once in a walk over the index.
-const INDEX_PAGE: usize = 4096;
+pub(super) const INDEX_PAGE: usize = 4096;
+
+/// How long is waited before a read that failed is tried again.
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
 
 impl Inner {
-    /// The bundle that holds a blob. A copy that is damaged is marked bad.
+    /// The bundle that holds a blob. **Only damage is damage:** a checksum that fails, a record that is cut short or a pack
+    /// that is not there marks the copy bad. Any other trouble is tried again, then told, and marks nothing.
     pub(super) fn read(&self, id: &BlobId) -> Result<Option<Stored>, StoreError> {
-        let entry = self.entries(std::slice::from_ref(id))?.remove(0);
-        let Some(entry) = entry.filter(|entry| !entry.is_bad) else { return Ok(None) };
-        let what = match self.read_record(&entry) {
-            Ok(Ok((head, bundle))) if head.refs().nth(entry.position as usize).is_some_and(|blob| blob.id == *id) => {
+        let Some(entry) = self.rechecked(std::slice::from_ref(id))?.remove(0) else { return Ok(None) };
+        if entry.is_bad {
+            return Ok(None);
+        }
+        let what = match self.read_patiently(&entry) {
+            Ok(Ok((head, bundle))) if entry.names(&head, id) => {
                 return Ok(Some(Stored { bundle, label: head.label() }));
             }
             Ok(Ok(_)) => "another record lies there".to_owned(),
             Ok(Err(damage)) => damage.to_string(),
-            Err(StoreError::Io { source, .. }) => source.to_string(),
+            Err(StoreError::Io { source, .. }) if self.is_pack_gone(&source) => source.to_string(),
+            Err(StoreError::Io { place, source }) => return Err(StoreError::Unreadable { id: *id, place, source }),
             Err(other) => return Err(other),
         };
         self.mark_bad(entry.cursor, id)?;
         Err(StoreError::Damaged { id: *id, leaf: self.config.name.clone(), cursor: entry.cursor, what })
     }
 
-    fn read_record(&self, entry: &Entry) -> Result<Result<(Head, Bundle), RecordError>, StoreError> {
+    /// Whether a pack is not there, in a directory that is.
+    fn is_pack_gone(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::NotFound && self.config.disk.list(&self.config.dir).is_ok()
+    }
+
+    /// Reads a record, and tries again what may pass. Between two tries it lets go of all files that it keeps open: what is
+    /// lacking may be descriptors, and a file may have become stale.
+    fn read_patiently(&self, entry: &Entry) -> Result<Result<(Head, Bundle), RecordError>, StoreError> {
+        for pause in RETRY_PAUSES {
+            match self.read_record(entry) {
+                Err(StoreError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound => {
+                    self.files.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    std::thread::sleep(pause);
+                }
+                done => return done,
+            }
+        }
+        self.read_record(entry)
+    }
+
+    pub(super) fn read_record(&self, entry: &Entry) -> Result<Result<(Head, Bundle), RecordError>, StoreError> {
         let Cursor { pack, offset } = entry.cursor;
         let file = self.file(pack)?;
         let mut bytes = vec![0; usize::try_from(entry.record_len).unwrap_or(usize::MAX)];
@@ -57,12 +86,14 @@ impl Inner {
         }))
     }
 
-    /// Marks the blobs of a record bad, the one that was asked for among them.
+    /// Marks the blobs of a record bad, the one that was asked for among them. A flush that is under way is waited for: it
+    /// would write the entries as they were.
     fn mark_bad(&self, cursor: Cursor, asked: &BlobId) -> Result<(), StoreError> {
         let mut ids = self.ids_of_damaged(cursor)?;
         if !ids.contains(asked) {
             ids.push(*asked);
         }
+        let _no_flush = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state();
         let entries = self.with_indexed(state.waiting(&ids), &ids)?;
         let mut batch = self.config.index().batch();

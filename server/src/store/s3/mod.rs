@@ -40,7 +40,7 @@ pub use self::{
 };
 use super::{
     BlobStore, Cursor, Durable, Item, Presence, Put, StoreError, StoreStats, Stored,
-    blobsfile::{BlobsFile, LeafConfig, OpenReport, PACK_BYTES, Relied},
+    blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, OpenReport, PACK_BYTES, Relied, recheck::Marks},
 };
 use crate::db::space::Space;
 
@@ -90,7 +90,16 @@ pub fn open(
     let threads = Some(bucket.client.threads());
     let disk = Arc::new(S3Disk::new(bucket.clone()).map_err(unusable)?);
     let dir = PathBuf::from(&place);
-    let leaf = LeafConfig { name, dir, disk, space, pack_bytes: PACK_BYTES, is_sealed_by_flush: true, threads };
+    let leaf = LeafConfig {
+        name,
+        dir,
+        disk,
+        space,
+        pack_bytes: PACK_BYTES,
+        reserve_bytes: BLOBS_RESERVE_BYTES,
+        is_sealed_by_flush: true,
+        threads,
+    };
     let (packs, report) = BlobsFile::open(leaf, relied, bad)?;
     let merging = Merging::start(&bucket).map(Arc::new);
     Ok((S3Store { _merging: merging, packs, config: Arc::new(config), requests }, report))
@@ -111,6 +120,11 @@ fn newest_fence(client: &Client) -> Result<u64, S3Error> {
 }
 
 impl S3Store {
+    /// Its marks.
+    pub fn marks(&self) -> Marks {
+        self.packs.marks()
+    }
+
     /// What was asked of the store so far.
     pub fn requests(&self) -> &Arc<Requests> {
         &self.requests
