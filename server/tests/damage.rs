@@ -14,14 +14,15 @@ use std::{
     sync::Arc,
 };
 
-use datadb::{Backup, BackupKey};
+use datadb::{Backup, BackupKey, Kind};
 use datadb_server::{
     engine::{
         Engine,
-        open::{DataDir, OpenError, rebuild},
+        open::{DataDir, OpenError, heal, rebuild},
     },
     store::{conformance::sample, cut::CutDisk},
 };
+use rustix::io::Errno;
 use support::{Tree, back_up, backups, copy_dir, open, restore};
 
 /// What is done to a file.
@@ -390,6 +391,145 @@ async fn invariant_4_a_bad_copy_stays_bad_after_a_crash_that_the_index_did_not_s
             assert_eq!(repository.restore_all(&engine, "healed").await, repository.model.len() + 1);
         } else {
             assert!(support::send(&engine, &repository.last).await.unwrap() > 0, "they are asked for again");
+        }
+        engine.close().await.unwrap();
+    }
+}
+
+/// What a machine may answer although nothing is damaged: too many open files, an error of the disk, no memory, a file of
+/// another server's that went stale, a time-out.
+const TROUBLES: [Errno; 6] = [Errno::MFILE, Errno::NFILE, Errno::IO, Errno::NOMEM, Errno::STALE, Errno::TIMEDOUT];
+
+/// **Only damage is damage:** a read that fails for another reason is told as trouble, marks nothing, not in the index and
+/// not in the log, and goes well later.
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_of_the_machine_marks_nothing_and_is_told_as_trouble() {
+    for errno in TROUBLES {
+        let repository = repository().await;
+        let engine = repository.open().await.unwrap();
+        let (key, first) = backups(&engine).await.pop_first().unwrap();
+        repository.disk.fail_reads(errno.raw_os_error(), u64::MAX);
+        let error = restore(&engine, &first).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{key}: {error}");
+        assert!(error.to_string().contains("try again"), "{key}: {error}");
+        repository.disk.fail_reads(0, 0);
+        assert_eq!(engine.stats().await.unwrap().blobs.bad_blobs, 0, "{errno}");
+        assert_eq!(support::send(&engine, &repository.last).await.unwrap(), 0, "{errno}: nothing is asked for again");
+        assert_eq!(repository.restore_all(&engine, "after trouble").await, repository.model.len(), "{errno}");
+        engine.close().await.unwrap();
+        drop(engine);
+        repository.rebuild().await.unwrap();
+        let engine = repository.open().await.unwrap();
+        assert_eq!(engine.stats().await.unwrap().blobs.bad_blobs, 0, "{errno}: after a rebuild");
+        assert_eq!(repository.restore_all(&engine, "after a rebuild").await, repository.model.len(), "{errno}");
+        engine.close().await.unwrap();
+    }
+}
+
+/// Trouble that passes while it is tried again is nobody's concern.
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_that_passes_is_not_noticed() {
+    let repository = repository().await;
+    let engine = repository.open().await.unwrap();
+    for errno in TROUBLES {
+        for (key, backup) in backups(&engine).await {
+            repository.disk.fail_reads(errno.raw_os_error(), 2);
+            assert!(repository.restores(&engine, &key, &backup, "passing trouble").await, "{errno}");
+        }
+    }
+    engine.close().await.unwrap();
+}
+
+/// How a marked record comes to be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    AskedFor,
+    Start,
+    Heal,
+    Rebuild,
+}
+
+/// A mark is a suspicion: a record that was marked and verifies again counts again, whoever reads it first, and the log
+/// knows, so that no rebuild brings the mark back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marked_record_that_verifies_again_counts_again_for_good() {
+    for again in [Again::AskedFor, Again::Start, Again::Heal, Again::Rebuild] {
+        let repository = repository().await;
+        let pack = repository.packs("blobs")[0].clone();
+        let bytes = repository.disk.read(&pack).unwrap();
+        let engine = repository.open().await.unwrap();
+        repository.disk.replace(&pack, Harm::FlipByte.done_to(&bytes, bytes.len() / 2));
+        assert!(repository.restore_all(&engine, "damaged").await < repository.model.len());
+        assert!(engine.stats().await.unwrap().blobs.bad_blobs > 0);
+        if again == Again::AskedFor {
+            repository.disk.replace(&pack, Some(bytes.clone()));
+            assert_eq!(repository.restore_all(&engine, "asked again").await, repository.model.len());
+            assert_eq!(engine.stats().await.unwrap().blobs.bad_blobs, 0, "{again:?}");
+        }
+        engine.close().await.unwrap();
+        drop(engine);
+        repository.disk.replace(&pack, Some(bytes));
+        match again {
+            Again::AskedFor => {}
+            Again::Start => {
+                let opened = open(repository.root.path(), Arc::new(repository.disk.clone())).await.unwrap();
+                assert!(opened.1.blobs.lifted_blobs > 0, "a start tells what counts again");
+                opened.0.close().await.unwrap();
+            }
+            Again::Heal => {
+                let dir = DataDir::hold(repository.root.path(), Arc::new(repository.disk.clone())).unwrap();
+                heal(dir, true, 1_500_000_000, &mut |_| ()).await.unwrap();
+            }
+            Again::Rebuild => repository.rebuild().await.unwrap(),
+        }
+        // Had the log not been told, the rebuild would have had to look at the record again.
+        let dir = DataDir::hold(repository.root.path(), Arc::new(repository.disk.clone())).unwrap();
+        let rebuilt = rebuild(dir, &mut |_| ()).await.unwrap();
+        assert!(rebuilt.blobs.lifted_blobs == 0 || again == Again::Rebuild, "{again:?}: {rebuilt:?}");
+        let engine = repository.open().await.unwrap();
+        assert_eq!(engine.stats().await.unwrap().blobs.bad_blobs, 0, "{again:?}: after a rebuild");
+        assert_eq!(repository.restore_all(&engine, "lifted").await, repository.model.len(), "{again:?}");
+        engine.close().await.unwrap();
+    }
+}
+
+/// **Damage in the log is not an interrupted write:** behind what the index knows, a damaged record with intact ones after
+/// it is kept, told, and makes the repository read-only; only the very last record can be one that was being written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_of_the_log_with_intact_ones_behind_it_is_no_interrupted_write() {
+    for is_last in [false, true] {
+        let mut repository = repository().await;
+        let (index, saved) = (repository.root.path().join("index"), repository.root.path().join("saved"));
+        copy_dir(&index, &saved);
+        let engine = repository.open().await.unwrap();
+        let (mut tree, before) = (repository.last.clone(), repository.model.len());
+        for number in 0..3 {
+            tree.insert(format!("behind-{number}"), sample(700 + number, 900));
+            let backup = back_up(&engine, "/tree", &tree).await.unwrap();
+            repository.model.insert(backup.key(), tree.clone());
+        }
+        engine.close().await.unwrap();
+        drop(engine);
+        // A crash of the machine: the index forgot what it was told last.
+        fs::remove_dir_all(&index).unwrap();
+        copy_dir(&saved, &index);
+        let path = repository.packs("meta").pop().unwrap();
+        let bytes = repository.disk.read(&path).unwrap();
+        let borders: Vec<usize> = (24..bytes.len() - 8).filter(|at| bytes[*at..].starts_with(&bytes[24..32])).collect();
+        let hurt = borders[borders.len() - if is_last { 1 } else { 3 }] + 40;
+        let harmed = Harm::FlipByte.done_to(&bytes, hurt).unwrap();
+        repository.disk.replace(&path, Some(harmed.clone()));
+        let (engine, found) = open(repository.root.path(), Arc::new(repository.disk.clone())).await.unwrap();
+        assert_eq!(repository.restore_all(&engine, "damaged log").await, backups(&engine).await.len());
+        if is_last {
+            assert!(found.log.torn_bytes > 0 && found.log.damage.is_empty(), "{found:?}");
+            engine.check_writable().unwrap();
+            assert_eq!(backups(&engine).await.len(), before + 2, "all before it is there");
+        } else {
+            assert!(!found.log.damage.is_empty(), "{found:?}");
+            let error = engine.check_writable().unwrap_err();
+            assert!(error.to_string().contains("log"), "{error}");
+            assert_eq!(repository.disk.read(&path).unwrap(), harmed, "nothing is cut off");
         }
         engine.close().await.unwrap();
     }

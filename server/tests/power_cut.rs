@@ -124,8 +124,8 @@ async fn verify(root: &Path, disk: &CutDisk, model: &mut Model, context: &str) {
     engine.close().await.unwrap();
 }
 
-/// One round: run until the cut, lose what chance takes, verify.
-async fn round(trees: &[Tree], cut_at: u64, seed: u64) {
+/// One round: run until the cut, lose what chance takes, verify. Gives the directory in which the power went.
+async fn round(trees: &[Tree], cut_at: u64, seed: u64) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let disk = CutDisk::default();
     disk.cut_power_at(cut_at);
@@ -135,6 +135,22 @@ async fn round(trees: &[Tree], cut_at: u64, seed: u64) {
     forget_of_index(dir.path(), &model, &mut chance);
     let after = disk.after_the_cut(seed);
     verify(dir.path(), &after, &mut model, &format!("cut at operation {cut_at}, seed {seed}")).await;
+    let path = disk.cut_at()?;
+    let inside = path.strip_prefix(dir.path()).unwrap().components().next()?;
+    Some(inside.as_os_str().to_string_lossy().into_owned())
+}
+
+/// Rounds that each test of many seeds has.
+fn rounds(short: u64) -> u64 {
+    std::env::var("DATADB_POWER_CUTS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(short)
+}
+
+/// The number of cuts that fell into each directory: a suite that never hits one of them proves nothing of it.
+fn assert_both_are_hit(hit: &BTreeMap<String, u64>, at_least: u64) {
+    for dir in ["blobs", "meta"] {
+        assert!(hit.get(dir).is_some_and(|cuts| *cuts >= at_least), "{dir} was hit too rarely: {hit:?}");
+    }
+    println!("power cuts by directory: {hit:?}");
 }
 
 /// **Invariant 2, all or nothing**, for a power cut at every single operation of a small scenario.
@@ -147,21 +163,29 @@ async fn invariant_2_a_power_cut_at_every_operation_loses_no_committed_backup_an
     run(dir.path(), &disk, "host", &trees, &mut model).await;
     assert_eq!(model.committed.len(), trees.len());
     let operations = disk.operations();
+    let mut hit = BTreeMap::new();
     for cut_at in 0..=operations {
-        round(&trees, cut_at, cut_at).await;
+        if let Some(dir) = round(&trees, cut_at, cut_at).await {
+            *hit.entry(dir).or_default() += 1;
+        }
     }
+    assert_both_are_hit(&hit, 10);
     println!("power cut at each of {operations} operations: all committed backups intact");
 }
 
 /// The same at random points of larger scenarios.
 #[tokio::test(flavor = "multi_thread")]
 async fn invariant_2_power_cuts_at_random_points_of_random_scenarios() {
-    let rounds = std::env::var("DATADB_POWER_CUTS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(25);
+    let rounds = rounds(40);
+    let mut hit = BTreeMap::new();
     for seed in 0..rounds {
         let mut chance = Chance::new(1000 + seed);
         let trees = trees(seed, 3 + chance.below(12));
-        round(&trees, chance.below(250), seed).await;
+        if let Some(dir) = round(&trees, chance.below(250), seed).await {
+            *hit.entry(dir).or_default() += 1;
+        }
     }
+    assert_both_are_hit(&hit, 2);
     println!("{rounds} random power cuts: all committed backups intact");
 }
 
@@ -206,4 +230,110 @@ async fn what_a_failed_sync_left_behind_is_not_trusted() {
         drop(engine);
         verify(dir.path(), &disk.after_the_cut(0), &mut model, "after a failed sync").await;
     }
+}
+
+/// A sync fails somewhere, once; the client tries again, after a new start of the server if need be; and then the power
+/// goes a few operations later. What was cut off after the failed sync must not come back beside what took its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_2_a_failed_sync_and_then_a_power_cut_lose_no_committed_backup() {
+    let scenario = trees(21, 4);
+    let whole = CutDisk::default();
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), &whole, "host", &scenario, &mut Model::default()).await;
+    let syncs = whole.syncs();
+    let rounds = rounds(60);
+    let mut failed = BTreeMap::new();
+    for seed in 0..rounds {
+        let (dir, disk, mut model) = (tempfile::tempdir().unwrap(), CutDisk::default(), Model::default());
+        let mut chance = Chance::new(9000 + seed);
+        let failing = seed % syncs;
+        disk.fail_sync_at(failing);
+        run(dir.path(), &disk, "host", &scenario, &mut model).await;
+        *failed.entry(model.committed.len()).or_insert(0) += 1;
+        disk.cut_power_at(disk.operations() + chance.below(40));
+        run(dir.path(), &disk, "host", &scenario[1..], &mut model).await;
+        forget_of_index(dir.path(), &model, &mut chance);
+        let context = format!("sync {failing} failed, seed {seed}");
+        verify(dir.path(), &disk.after_the_cut(seed), &mut model, &context).await;
+    }
+    assert!(failed.len() > 1, "syncs failed before and after the first backup: {failed:?}");
+    println!("{rounds} failed syncs, each with a power cut after it: all committed backups intact");
+}
+
+/// The same without a new start in between: the engine whose sync failed goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_2_an_engine_goes_on_after_a_failed_sync_and_a_power_cut_after_it_loses_nothing() {
+    let rounds = rounds(60);
+    let mut went_on = 0;
+    for seed in 0..rounds {
+        let (dir, disk, mut model) = (tempfile::tempdir().unwrap(), CutDisk::default(), Model::default());
+        let mut chance = Chance::new(12_000 + seed);
+        let scenario = trees(seed, 5);
+        let (engine, _) = open(dir.path(), Arc::new(disk.clone())).await.unwrap();
+        disk.fail_sync_at(disk.syncs() + chance.below(6));
+        let mut has_failed = false;
+        for tree in &scenario {
+            model.tried.push(tree.clone());
+            if has_failed && disk.cut_at().is_none() && chance.below(3) == 0 {
+                disk.cut_power_at(disk.operations() + chance.below(12));
+            }
+            match back_up(&engine, "/tree", tree).await {
+                Ok(backup) => {
+                    went_on += u64::from(has_failed);
+                    model.committed.insert(backup.key(), tree.clone());
+                }
+                Err(_) => has_failed = true,
+            }
+        }
+        drop(engine.close().await);
+        drop(engine);
+        verify(dir.path(), &disk.after_the_cut(seed), &mut model, &format!("seed {seed}")).await;
+    }
+    assert!(went_on > rounds / 2, "{went_on} backups after a failed sync");
+}
+
+/// **Durable means durable:** who put something before a flush of somebody else failed is not told that it is durable by
+/// the next one, which has nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_promises_nothing_of_what_a_failed_one_dropped() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), CutDisk::default());
+    let (engine, _) = open(dir.path(), Arc::new(disk.clone())).await.unwrap();
+    let tree = Tree::from([("a".to_owned(), sample(1, 3000))]);
+    let epoch = engine.epoch();
+    send(&engine, &tree).await.unwrap();
+    disk.fail_next_sync();
+    engine.flush_store(engine.epoch()).await.unwrap_err();
+    let error = engine.flush_store(epoch).await.unwrap_err();
+    assert!(error.to_string().contains("again"), "it says what to do: {error}");
+    let epoch = engine.epoch();
+    assert_eq!(send(&engine, &tree).await.unwrap(), 1, "it is asked for again");
+    engine.flush_store(epoch).await.unwrap();
+    drop(engine.close().await);
+    drop(engine);
+    let (engine, _) = open(dir.path(), Arc::new(disk.after_the_cut(0))).await.unwrap();
+    assert_eq!(send(&engine, &tree).await.unwrap(), 0, "now it is durable");
+    engine.close().await.unwrap();
+}
+
+/// The log has a reserve of its own: when there is no room for blobs any more, what was sent can still be committed, and
+/// bad copies and deletions be noted. Without even that room a commit is refused in words.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_goes_on_when_the_disk_is_full_for_blobs() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), CutDisk::default());
+    let (engine, _) = open(dir.path(), Arc::new(disk.clone())).await.unwrap();
+    let tree = trees(3, 1).remove(0);
+    send(&engine, &tree).await.unwrap();
+    disk.set_free_bytes(Some(10 << 20));
+    let more = Tree::from([("more".to_owned(), sample(4, 3000))]);
+    let error = send(&engine, &more).await.unwrap_err();
+    assert_eq!(error.kind(), datadb::Kind::Full, "{error}");
+    let backup = back_up(&engine, "/tree", &tree).await.unwrap();
+    assert_eq!(restore(&engine, &backup).await.unwrap(), tree);
+    disk.set_free_bytes(Some(1 << 20));
+    let error = back_up(&engine, "/other", &tree).await.unwrap_err();
+    assert_eq!(error.kind(), datadb::Kind::Full, "{error}");
+    disk.set_free_bytes(None);
+    back_up(&engine, "/other", &tree).await.unwrap();
+    back_up(&engine, "/more", &more).await.unwrap();
+    engine.close().await.unwrap();
 }

@@ -52,7 +52,12 @@ struct State {
     files: BTreeMap<PathBuf, Content>,
     operations: u64,
     power_fails_at: Option<u64>,
-    sync_fails: bool,
+    /// The file or directory at whose operation the power went.
+    cut_at: Option<PathBuf>,
+    syncs: u64,
+    sync_fails_at: Option<u64>,
+    /// How the next reads fail, and how many of them.
+    reads_fail: Option<(i32, u64)>,
     free_bytes: Option<u64>,
 }
 
@@ -101,9 +106,30 @@ impl CutDisk {
         self.state().power_fails_at = Some(operation);
     }
 
+    /// Where the power went: the file or directory whose operation was the first to fail.
+    pub fn cut_at(&self) -> Option<PathBuf> {
+        self.state().cut_at.clone()
+    }
+
+    /// Syncs of files so far.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    /// This sync of a file fails, counted from the beginning, and no other.
+    pub fn fail_sync_at(&self, sync: u64) {
+        self.state().sync_fails_at = Some(sync);
+    }
+
     /// The next sync of a file fails, once.
     pub fn fail_next_sync(&self) {
-        self.state().sync_fails = true;
+        let mut state = self.state();
+        state.sync_fails_at = Some(state.syncs);
+    }
+
+    /// The next times that a file is opened or read, it fails with this error of the system.
+    pub fn fail_reads(&self, errno: i32, times: u64) {
+        self.state().reads_fail = (times > 0).then_some((errno, times));
     }
 
     /// Tells callers that so many bytes are free.
@@ -186,13 +212,25 @@ fn no_power() -> io::Error {
 }
 
 impl State {
-    /// Counts an operation; fails if the power is gone.
-    fn step(&mut self) -> io::Result<()> {
+    /// Counts an operation on a file or directory; fails if the power is gone.
+    fn step(&mut self, path: &Path) -> io::Result<()> {
         if self.power_fails_at.is_some_and(|at| self.operations >= at) {
+            self.cut_at.get_or_insert_with(|| path.to_owned());
             return Err(no_power());
         }
         self.operations += 1;
         Ok(())
+    }
+
+    /// Fails if a read is to fail.
+    fn read_step(&mut self) -> io::Result<()> {
+        let Some((errno, times)) = &mut self.reads_fail else { return Ok(()) };
+        let errno = *errno;
+        match times.checked_sub(1) {
+            Some(0) | None => self.reads_fail = None,
+            Some(left) => *times = left,
+        }
+        Err(io::Error::from_raw_os_error(errno))
     }
 
     fn file(&mut self, path: &Path) -> io::Result<&mut Content> {
@@ -209,6 +247,7 @@ struct CutFile {
 impl DiskFile for CutFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.disk.state();
+        state.read_step()?;
         let live = &state.file(&self.path)?.live;
         let start = (offset as usize).min(live.len());
         let read = buf.len().min(live.len() - start);
@@ -218,7 +257,7 @@ impl DiskFile for CutFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.step()?;
+        state.step(&self.path)?;
         let content = state.file(&self.path)?;
         let change = Change::Write { offset, bytes: buf.to_vec() };
         change.apply(&mut content.live);
@@ -228,8 +267,9 @@ impl DiskFile for CutFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.step()?;
-        if std::mem::take(&mut state.sync_fails) {
+        state.step(&self.path)?;
+        state.syncs += 1;
+        if state.sync_fails_at == Some(state.syncs - 1) {
             return Err(io::Error::other("the medium failed"));
         }
         let content = state.file(&self.path)?;
@@ -244,7 +284,7 @@ impl DiskFile for CutFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.step()?;
+        state.step(&self.path)?;
         let content = state.file(&self.path)?;
         let change = Change::Truncate { len };
         change.apply(&mut content.live);
@@ -256,7 +296,7 @@ impl DiskFile for CutFile {
 impl Disk for CutDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
-        state.step()?;
+        state.step(path)?;
         if state.files.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -265,7 +305,9 @@ impl Disk for CutDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.state().file(path)?;
+        let mut state = self.state();
+        state.read_step()?;
+        state.file(path)?;
         Ok(Arc::new(CutFile { disk: self.clone(), path: path.to_owned() }))
     }
 
@@ -282,7 +324,7 @@ impl Disk for CutDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.step()?;
+        state.step(dir)?;
         for (path, content) in &mut state.files {
             if path.parent() == Some(dir) {
                 content.is_entry_durable = true;

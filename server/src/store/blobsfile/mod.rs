@@ -38,7 +38,7 @@ use super::{
     blocking_on,
     disk::{Disk, DiskFile},
 };
-use crate::db::{Family, Index, IndexError, keys, space::Space};
+use crate::db::{Batch, Family, Index, IndexError, keys, space::Space};
 
 /// A pack is sealed when it has reached this length: small enough to rewrite or to move, large enough to be few.
 pub const PACK_BYTES: u64 = 128 << 20;
@@ -224,6 +224,17 @@ impl Inner {
         let file = self.config.disk.open(&path).map_err(|source| StoreError::io(path.display(), source))?;
         files.put(number, file.clone());
         Ok(file)
+    }
+
+    /// So many blobs more are bad, or fewer. The index's sum changes with the marks: it must not wait for a flush, there may
+    /// be none. No flush may be under way.
+    fn count_bad(&self, state: &mut State, batch: &mut Batch<'_>, change: i64) -> Result<(), StoreError> {
+        let (indexed, mut stored) = BlobsFile::load_state(&self.config)?;
+        for totals in [&mut stored, &mut state.totals, &mut state.durable_totals] {
+            totals.bad_blobs = totals.bad_blobs.saturating_add_signed(change);
+        }
+        batch.put(Family::State, &keys::leaf(&self.config.name), &stored.encode(indexed));
+        Ok(())
     }
 
     /// The entries of these blobs, bad ones included: pending first, then the index. An entry goes from there to the index

@@ -97,16 +97,17 @@ impl Inner {
         let mut state = self.state();
         let entries = self.with_indexed(state.waiting(&ids), &ids)?;
         let mut batch = self.config.index().batch();
+        let mut marked = 0;
         for (id, entry) in ids.iter().zip(entries) {
             let Some(mut entry) = entry.filter(|entry| !entry.is_bad && entry.cursor == cursor) else { continue };
             entry.is_bad = true;
-            state.totals.bad_blobs += 1;
-            state.durable_totals.bad_blobs += 1;
+            marked += 1;
             if state.pending.remove(id).is_none() {
                 state.flushing.remove(id);
             }
             self.config.space.put(&mut batch, id.as_bytes(), &entry.encode());
         }
+        self.count_bad(&mut state, &mut batch, marked)?;
         Ok(self.config.index().write(batch)?)
     }
 

@@ -121,7 +121,7 @@ impl Inner {
         let mut state = self.state();
         let entries = self.with_indexed(state.waiting(&ids), &ids)?;
         let mut batch = self.config.index().batch();
-        let mut lifted = 0;
+        let mut lifted = 0i64;
         for (id, entry) in ids.iter().zip(entries) {
             let Some(mut entry) = entry.filter(|it| it.is_bad && it.cursor == cursor && it.names(head, id)) else {
                 continue;
@@ -133,8 +133,7 @@ impl Inner {
         if lifted == 0 {
             return Ok(0);
         }
-        state.totals.bad_blobs = state.totals.bad_blobs.saturating_sub(lifted);
-        state.durable_totals.bad_blobs = state.durable_totals.bad_blobs.saturating_sub(lifted);
+        self.count_bad(&mut state, &mut batch, -lifted)?;
         self.config.index().write(batch)?;
         drop(state);
         tracing::warn!(leaf = %self.config.name, pack = cursor.pack, offset = cursor.offset, blobs = lifted, "a record that was marked bad verifies again, and counts");
@@ -142,6 +141,6 @@ impl Inner {
         if noted.len() < LIFTED_MAX {
             noted.push(cursor);
         }
-        Ok(lifted)
+        Ok(lifted.unsigned_abs())
     }
 }
