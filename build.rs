@@ -6,7 +6,7 @@ use prost::Message;
 use tonic_prost_build::FileDescriptorSet;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=proto/datadb");
     let files = [
         "datadb/v1/repository.proto",
         "datadb/v1/upload.proto",

@@ -1,6 +1,6 @@
-//! The README's tour: every `console` block is run, in order and on one repository, and must show what the README says.
-//! What differs from run to run (ids, times, rates) counts as equal. `UPDATE_EXPECT=1` writes the present output into the
-//! README.
+//! The tours of the pages: every `console` block of a page is run, in order and on a repository of the page's own, and must
+//! show what the page says. What differs from run to run (ids, times, rates) counts as equal. `UPDATE_EXPECT=1` writes the
+//! present output into the page.
 
 use std::{fmt::Write as _, fs, path::Path, process::Command};
 
@@ -9,22 +9,22 @@ use crate::{
     support::{processes::program, tree::write},
 };
 
-/// A command of the README and what it shows there.
+/// A command of a page and what it shows there.
 struct Shown {
     command: String,
     output: String,
 }
 
-/// The README in pieces: text as it is, and what is run.
+/// A page in pieces: text as it is, and what is run.
 enum Piece {
     Text(String),
     Shown(Shown),
 }
 
-fn pieces(readme: &str) -> Vec<Piece> {
+fn pieces(page: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut is_console = false;
-    for line in readme.lines() {
+    for line in page.lines() {
         if is_console && line != "```" {
             if let Some(command) = line.strip_prefix("$ ") {
                 pieces.push(Piece::Shown(Shown { command: command.to_owned(), output: String::new() }));
@@ -67,16 +67,16 @@ fn run(scene: &Scene, command: &str) -> String {
     String::from_utf8_lossy(&output.stdout).replace(root.to_str().expect("UTF-8"), "")
 }
 
-#[test]
-fn the_readme_shows_what_really_happens() {
+/// Runs a page's commands, at least `commands_min` of them, and compares what they show.
+fn tour(page: &str, commands_min: usize) {
     let scene = Scene::new();
     fs::remove_dir_all(scene.path("home")).expect("the scene's own tree");
     letters(&scene);
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(&file).expect("a README");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{page}: {error}"));
     let is_update = std::env::var_os("UPDATE_EXPECT").is_some();
     let (mut updated, mut count) = (String::new(), 0);
-    for piece in pieces(&readme) {
+    for piece in pieces(&text) {
         let Shown { command, output } = match piece {
             Piece::Text(text) => {
                 updated += &text;
@@ -87,11 +87,21 @@ fn the_readme_shows_what_really_happens() {
         count += 1;
         let real = run(&scene, &command);
         let kept = scene.alike(&real) == scene.alike(&output);
-        assert!(kept || is_update, "$ {command}\nshows now:\n{real}\nand in the README:\n{output}");
+        assert!(kept || is_update, "$ {command}\nshows now:\n{real}\nand in {page}:\n{output}");
         updated += &format!("$ {command}\n{}", if kept { &output } else { &real });
     }
-    assert!(count > 10, "the tour has {count} commands");
+    assert!(count >= commands_min, "the tour of {page} has {count} commands");
     if is_update {
-        fs::write(&file, updated).expect("the README can be written");
+        fs::write(&file, updated).unwrap_or_else(|error| panic!("{page}: {error}"));
     }
+}
+
+#[test]
+fn the_front_page_shows_what_really_happens() {
+    tour("README.md", 9);
+}
+
+#[test]
+fn the_page_of_the_client_shows_what_really_happens() {
+    tour("client/README.md", 24);
 }
