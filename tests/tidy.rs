@@ -7,6 +7,7 @@ use std::{
     process::Command,
 };
 
+use regex::Regex;
 use serde_json::Value;
 
 /// Every edge between our own crates that the picture in the README shows. Root tests alone may use every crate.
@@ -66,6 +67,21 @@ const TOP: [&str; 25] = [
     "target",
     "tests",
 ];
+
+/// The manual: the front page, and a page in each room.
+const PAGES: [&str; 8] = [
+    "README.md",
+    "client/README.md",
+    "server/README.md",
+    "fuse/README.md",
+    "scheduler/README.md",
+    "compat-resp/README.md",
+    "proto/README.md",
+    "tests/README.md",
+];
+
+/// More than that nobody reads before the first backup: the rest belongs on the pages of the rooms.
+const FRONT_PAGE_LINES_MAX: usize = 180;
 
 /// Who may name the generated API: the one place of conversions, and the two ends of the wire.
 const API_ROOMS: [&str; 8] = [
@@ -273,5 +289,87 @@ fn each_invariant_has_a_test_named_after_it() {
             ])
     {
         assert!(all.contains(&format!("fn {invariant}")), "no test is named after {invariant}");
+    }
+}
+
+fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A page's lines outside its blocks of code.
+fn prose(page: &str) -> Vec<&str> {
+    let mut is_code = false;
+    let mut lines = Vec::new();
+    for line in page.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else if !is_code {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(page: &str) -> Vec<String> {
+    let mut anchors = Vec::new();
+    for line in prose(page) {
+        if line.starts_with('#') {
+            let heading = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            anchors.push(heading.chars().filter(|&it| it.is_alphanumeric() || it == '-' || it == '_').collect());
+        }
+    }
+    anchors
+}
+
+#[test]
+fn the_front_page_is_short_and_leads_to_every_other_page() {
+    let front = page("README.md");
+    let lines = front.lines().count();
+    assert!(lines <= FRONT_PAGE_LINES_MAX, "README.md has {lines} lines, and may have {FRONT_PAGE_LINES_MAX}");
+    for other in &PAGES[1..] {
+        assert!(front.contains(&format!("]({other})")), "README.md has no link to {other}");
+    }
+}
+
+#[test]
+fn every_link_of_the_pages_leads_somewhere() {
+    let link = Regex::new(r"\]\(([^()\s]+)\)").expect("a pattern");
+    for path in PAGES {
+        let text = page(path);
+        let room = Path::new(path).parent().expect("a page lies in a directory");
+        let own = anchors(&text);
+        assert_eq!(own.len(), own.iter().collect::<BTreeSet<_>>().len(), "{path}: two headings have the same anchor");
+        for line in prose(&text) {
+            for found in link.captures_iter(line) {
+                let target = &found[1];
+                if target.contains("://") {
+                    continue;
+                }
+                let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+                let there = if file.is_empty() { root().join(path) } else { root().join(room).join(file) };
+                assert!(there.exists(), "{path}: {target}: there is no such file");
+                if !anchor.is_empty() {
+                    let text = fs::read_to_string(&there).expect("a page");
+                    let is_there = anchors(&text).iter().any(|known| known == anchor);
+                    assert!(is_there, "{path}: {target}: there is no such heading");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_path_of_the_code_that_a_page_names_is_there() {
+    let named =
+        Regex::new(r"`((src|server|client|fuse|scheduler|compat-resp|proto|tests)/[^`\s]*)`").expect("a pattern");
+    for path in PAGES {
+        let text = page(path);
+        for line in prose(&text) {
+            for found in named.captures_iter(line) {
+                let there = &found[1];
+                assert!(root().join(there).exists(), "{path} names {there}, which is not there");
+            }
+        }
     }
 }
