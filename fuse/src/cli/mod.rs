@@ -9,7 +9,10 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use datadb::{Fault, Kind};
-use datadb_client::exit::{FAILED, USAGE};
+use datadb_client::{
+    exit::{FAILED, USAGE},
+    process::keep_files_private,
+};
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +35,8 @@ const WORKERS: usize = 2;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    // The cache and the log are copies of what may be for few eyes.
+    keep_files_private();
     let mut words: Vec<OsString> = std::env::args_os().collect();
     if words.first().is_some_and(|program| fstab::is_called(program)) {
         words = match fstab::command_line(words.drain(1..)) {

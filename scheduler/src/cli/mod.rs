@@ -11,7 +11,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use datadb::{Fault, Kind};
-use datadb_client::exit::{FAILED, USAGE};
+use datadb_client::{
+    exit::{FAILED, USAGE},
+    process::keep_files_private,
+};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
@@ -64,6 +67,8 @@ struct Context {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    // The history tells what is on this machine. The client and the hooks inherit it.
+    keep_files_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

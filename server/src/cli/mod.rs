@@ -15,6 +15,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustix::{fs::Mode, process::umask};
 
 use crate::store::blobsfile::PACK_BYTES;
 
@@ -178,6 +179,8 @@ impl FromStr for Listen {
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    // First of all, before there are threads: whatever this process makes is its owner's alone.
+    umask(Mode::RWXG | Mode::RWXO);
     let cli = Cli::parse();
     cli.log_format.start();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
