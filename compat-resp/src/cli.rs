@@ -3,6 +3,7 @@
 use std::{error::Error, io::Write as _, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use clap::{Parser, ValueEnum};
+use datadb::terminal::escape;
 use datadb_client::{
     connection::{Access, Streams, Token},
     process::{keep_files_private, raise_file_limit},
@@ -72,7 +73,7 @@ pub fn run() -> ExitCode {
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("datadb-resp: {error}");
+    eprintln!("datadb-resp: {}", escape(error.to_string().as_bytes()));
     ExitCode::from(FAILED)
 }
 

@@ -8,7 +8,7 @@ mod signals;
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use datadb::{Fault, Kind};
+use datadb::{Fault, Kind, terminal::escape};
 use datadb_client::{
     exit::{FAILED, USAGE},
     process::keep_files_private,
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
         run(args).map(|()| ExitCode::SUCCESS)
     };
     done.unwrap_or_else(|fault| {
-        eprintln!("datadb-fuse: {fault}");
+        eprintln!("datadb-fuse: {}", escape(fault.message.as_bytes()));
         ExitCode::from(FAILED)
     })
 }

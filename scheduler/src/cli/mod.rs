@@ -10,7 +10,7 @@ mod status;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use datadb::{Fault, Kind};
+use datadb::{Fault, Kind, terminal::escape};
 use datadb_client::{
     exit::{FAILED, USAGE},
     process::keep_files_private,
@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig => check_config::run(&context),
     };
     done.unwrap_or_else(|fault| {
-        eprintln!("datadb-scheduler: {fault}");
+        eprintln!("datadb-scheduler: {}", escape(fault.message.as_bytes()));
         ExitCode::from(FAILED)
     })
 }
