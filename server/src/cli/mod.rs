@@ -17,7 +17,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::{fs::Mode, process::umask};
 
-use crate::store::blobsfile::PACK_BYTES;
+use crate::{descriptors, store::blobsfile::PACK_BYTES};
 
 /// Failed.
 const FAILED: u8 = 1;
@@ -183,6 +183,10 @@ pub fn run() -> ExitCode {
     umask(Mode::RWXG | Mode::RWXO);
     let cli = Cli::parse();
     cli.log_format.start();
+    if let Err(line) = descriptors::raise() {
+        tracing::error!("{line}");
+        return ExitCode::from(FAILED);
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = match runtime.max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build() {
         Ok(runtime) => runtime,
