@@ -18,6 +18,7 @@ pub mod key;
 pub mod limits;
 pub mod meta;
 pub mod object;
+pub mod terminal;
 pub mod version;
 pub mod wire;
 

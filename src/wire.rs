@@ -19,6 +19,7 @@ use crate::{
     error::{Fault, Kind},
     meta::{Content, FileType, HardLink, Meta, Name, Timestamp, Xattr, XattrValue},
     object::{ObjectKey, ObjectRef},
+    terminal::escape,
     version::{Moment, Version},
 };
 
@@ -55,7 +56,8 @@ impl From<Status> for Fault {
         let by_word = KINDS.iter().find(|(_, _, known)| Some(*known) == word);
         let by_code = || KINDS.iter().find(|(_, code, _)| *code == status.code());
         let kind = by_word.or_else(by_code).map_or(Kind::Internal, |(kind, ..)| *kind);
-        Self::new(kind, status.message())
+        // Whoever shows it, on a terminal or in a log, need not think of who worded it.
+        Self::new(kind, escape(status.message().as_bytes()))
     }
 }
 

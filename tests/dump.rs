@@ -183,6 +183,39 @@ fn a_zip_says_what_it_cannot_hold() {
     quietly(Command::new("unzip").arg("-tqq").arg(at("a.zip")).env("LC_ALL", "C.UTF-8"));
 }
 
+/// Where a backslash parts directories, `C:` is a drive and `..` leads up, a zip of what others named stays below the place
+/// it is extracted to.
+#[test]
+fn a_zip_of_foreign_names_leads_nowhere_else() {
+    let (server, scratch) = (Server::new(), scratch());
+    let at = |name: &str| scratch.path().join(name);
+    let names = ["..\\..\\evil.bat", "C:evil.exe", "C:/Windows/x", "\\\\server\\share", "12:30", "dir/50%"];
+    names.iter().for_each(|name| write(at("tree").join(name), name));
+    let client = server.client();
+    let id = client.backup(&at("tree"));
+    let run = dump_into(&client, &["--format", "zip", &id], &at("a.zip")).ok();
+    assert_eq!(run.stderr.matches("6 names had to be written otherwise").count(), 1, "{}", run.stderr);
+    quietly(Command::new("unzip").args(["-q"]).arg(at("a.zip")).arg("-d").arg(at("back")).env("LC_ALL", "C.UTF-8"));
+    let mut found: Vec<String> =
+        paths(&at("back")).into_iter().map(|path| String::from_utf8(path).expect("UTF-8")).collect();
+    found.sort();
+    let expected = [
+        "%5C%5Cserver%5Cshare",
+        "..%5C..%5Cevil.bat",
+        "12:30",
+        "C%3A",
+        "C%3A/Windows",
+        "C%3A/Windows/x",
+        "C%3Aevil.exe",
+        "dir",
+        "dir/50%",
+    ];
+    assert_eq!(found.iter().filter(|path| !path.is_empty()).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+    let list = quietly(Command::new("unzip").args(["-Z1"]).arg(at("a.zip")).env("LC_ALL", "C.UTF-8"));
+    let list = String::from_utf8(list.stdout).expect("UTF-8");
+    assert!(!list.contains('\\') && !list.contains("C:"), "{list}");
+}
+
 /// Two dumps of one backup are the same bytes, also by a client that asks over a slow link.
 #[test]
 fn the_same_backup_gives_the_same_archive() {

@@ -14,7 +14,7 @@ use datadb_client::connection::{Access, Connection};
 use serde_json::Value;
 use support::{
     exposition,
-    http::{Events, ask, page},
+    http::{Events, ask, page, say},
     place::scratch,
     processes::{Server, refused_server},
     tree::{random_bytes, write},
@@ -298,6 +298,55 @@ fn pages_are_these_and_nothing_else() {
     assert_eq!(ask(server.http(), "GET", "/metrics", &long).status, 431);
     let many: String = (0..100).map(|number| format!("X-{number}: x\r\n")).collect();
     assert_eq!(ask(server.http(), "GET", "/metrics", &many).status, 431);
+}
+
+/// DNS rebinding: a page whose own name leads to this machine can ask, but its name goes along, and it gets nothing.
+#[test]
+fn who_asks_for_another_host_gets_nothing() {
+    let scratch = scratch();
+    let server = served(scratch.path(), &[]);
+    let port = server.http().rsplit(':').next().expect("a port");
+    let foreign = [
+        "Host: evil.example\r\n".to_owned(),
+        format!("Host: evil.example:{port}\r\n"),
+        format!("Host: 127.0.0.1.evil.example:{port}\r\n"),
+        format!("Host: localhost.evil.example:{port}\r\n"),
+        format!("Host: 192.0.2.7:{port}\r\n"),
+        format!("Host: localhost:{port}\r\nHost: evil.example\r\n"),
+        "Host: \r\n".to_owned(),
+        String::new(),
+    ];
+    for path in ["/", "/debug/monitor", "/debug/vars", "/metrics", "/nothing"] {
+        for fields in &foreign {
+            let page = say(server.http(), "GET", path, fields);
+            assert!(matches!(page.status, 400 | 421), "{path} {fields}: {page:?}");
+            assert!(!page.body.contains("datadb") && !page.body.contains("cmdline"), "{path} {fields}: {page:?}");
+        }
+        let absolute = format!("http://evil.example{path}");
+        assert_eq!(say(server.http(), "GET", &absolute, &format!("Host: localhost:{port}\r\n")).status, 421);
+    }
+    let words = say(server.http(), "GET", "/metrics", "Host: evil.example\r\n").body;
+    assert!(words.contains("localhost") && words.contains("host name"), "{words}");
+    assert_eq!(vars_as(&server, "evil.example")["server-command-stats"], Value::Null);
+}
+
+/// What can be had of the variables by whoever asks for this host.
+fn vars_as(server: &Server, host: &str) -> Value {
+    let page = say(server.http(), "GET", "/debug/vars", &format!("Host: {host}\r\n"));
+    serde_json::from_str(&page.body).unwrap_or(Value::Null)
+}
+
+#[test]
+fn this_machine_may_be_asked_for_by_all_of_its_names() {
+    let scratch = scratch();
+    let server = served(scratch.path(), &[]);
+    let port = server.http().rsplit(':').next().expect("a port");
+    let own = rustix::system::uname().nodename().to_str().expect("UTF-8").to_owned();
+    for name in ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]", &own] {
+        for host in [name.to_owned(), format!("{name}:{port}"), format!("{name}:1")] {
+            assert!(vars_as(&server, &host)["server-started-at"].is_i64(), "{host}");
+        }
+    }
 }
 
 /// Without HTTP there is none; a port that is taken, and an address that strangers reach, are refused in words.

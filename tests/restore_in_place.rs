@@ -380,6 +380,55 @@ fn no_owner_leaves_files_to_whoever_restores() {
     assert_same(&tree, &back);
 }
 
+/// What lends rights does not come out of a backup that others may have made, not even over what is there; all else does, and
+/// what was left out is told.
+#[test]
+fn an_untrusted_backup_brings_no_rights_along() {
+    if !is_root() {
+        println!("skipped: only root can make devices and capabilities");
+        return;
+    }
+    let (server, scratch) = (Server::new(), scratch());
+    let (tree, back) = (scratch.path().join("tree"), scratch.path().join("back"));
+    for (name, mode) in [("dir/setuid", 0o4755), ("dir/both", 0o6711), ("plain", 0o640), ("capable", 0o755)] {
+        write(tree.join(name), name);
+        fs::set_permissions(tree.join(name), Permissions::from_mode(mode)).expect("a mode");
+    }
+    fs::set_permissions(tree.join("dir"), Permissions::from_mode(0o3775)).expect("a mode");
+    chown(tree.join("plain"), Some(1234), Some(4321)).expect("an owner");
+    let capability = [[1, 0, 0, 2], [0, 0x20, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
+    set_xattr(&tree.join("capable"), "security.capability", &capability);
+    set_xattr(&tree.join("capable"), "user.kept", b"kept");
+    for (name, kind) in [("null", FileType::CharacterDevice), ("disk", FileType::BlockDevice), ("fifo", FileType::Fifo)]
+    {
+        mknodat(CWD, &tree.join(name), kind, Mode::from_raw_mode(0o600), rustix::fs::makedev(1, 3)).expect("a node");
+    }
+    let client = server.client();
+    let id = client.backup(&tree);
+    let mode = |name: &str| fs::symlink_metadata(back.join(name)).expect(name).mode() & 0o7777;
+    let check = || {
+        let modes = ["dir", "dir/setuid", "dir/both", "plain", "capable", "fifo"].map(mode);
+        assert_eq!(modes, [0o1775, 0o755, 0o711, 0o640, 0o755, 0o600]);
+        let value = |name: &str| rustix::fs::lgetxattr(back.join("capable"), name, &mut [0u8; 64][..]);
+        assert!(value("security.capability").is_err());
+        assert_eq!(value("user.kept"), Ok(4));
+        assert_eq!(fs::metadata(back.join("plain")).expect("it is there").uid(), 1234);
+    };
+    let summary = restore(&client, &id, &back, &["--untrusted", "--verify"]).ok().summary();
+    assert_eq!(summary["untrusted"], serde_json::json!({"set_ids": 3, "devices": 2, "attributes": 1}));
+    check();
+    assert!(!back.join("null").exists() && !back.join("disk").exists());
+    // And over what was restored in trust.
+    let summary = restore(&client, &id, &back, &[]).ok().summary();
+    assert_eq!(summary["untrusted"], Value::Null);
+    assert_same(&tree, &back);
+    let run =
+        Run::from(client.command(["restore", &id, "--untrusted", "--target"]).arg(&back).output().expect("it starts"));
+    let told = "setuid or setgid of 3 entries, 2 devices, 1 attribute of security.*";
+    assert!(run.ok().text().contains(told));
+    check();
+}
+
 /// Someone else than root: gets what may be had, is told what may not, and touches nothing the second time; a
 /// write-protected directory of one's own is no obstacle.
 #[test]

@@ -2,28 +2,21 @@
 
 mod support;
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{
     compare::assert_same,
     place::scratch,
-    processes::{Client, Run, Server, count},
+    processes::{Client, Run, Server, count, with_open_files},
     tree::{random_bytes, write},
 };
 
 /// A restore that may have so many files open and no more.
 fn restore(client: &Client, id: &str, target: &Path, files: u32, options: &[&str]) -> Run {
-    let inner = client.command(["--json", "restore", id, "--target"]);
-    let mut outer = Command::new("sh");
-    outer.args(["-c", &format!("ulimit -S -n {files} && ulimit -H -n {files} && exec \"$0\" \"$@\"")]);
-    outer.arg(inner.get_program()).args(inner.get_args()).arg(target).args(options);
-    for (key, value) in inner.get_envs() {
-        match value {
-            Some(value) => outer.env(key, value),
-            None => outer.env_remove(key),
-        };
-    }
+    let mut inner = client.command(["--json", "restore", id, "--target"]);
+    inner.arg(target).args(options);
+    let mut outer = with_open_files(&inner, files, files);
     Run::from(outer.output().expect("a shell"))
 }
 

@@ -15,6 +15,7 @@ pub mod diff;
 pub mod dump;
 pub mod exit;
 pub mod pipeline;
+pub mod process;
 pub mod report;
 pub mod restore;
 pub mod select;

@@ -2,7 +2,6 @@
 //! minute where there is none, to a program as one status after the other.
 
 use std::{
-    fmt::Write as _,
     io::IsTerminal as _,
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,6 +15,8 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::color::{self, Hue};
+
+pub use datadb::terminal::escape;
 
 /// Counts of a run that anybody may raise and everybody is shown.
 #[derive(Debug, Default)]
@@ -178,8 +179,12 @@ impl Report {
         }
     }
 
-    /// Says one line on stderr, above the bar.
+    /// Says one line on stderr, above the bar. Whatever it quotes can't steer the terminal.
     pub fn line(&self, line: &str) {
+        self.say(&escape(line.as_bytes()));
+    }
+
+    fn say(&self, line: &str) {
         self.live.bar.suspend(|| eprintln!("{line}"));
     }
 
@@ -188,10 +193,11 @@ impl Report {
         self.live.bar.suspend(write)
     }
 
-    /// Says that something about a path went wrong, and counts it.
+    /// Says that something about a path went wrong, and counts it. A server may have worded it.
     pub fn error(&self, path: &[u8], what: &str) {
         count(&self.counters.errors, 1);
-        self.line(&color::err(Hue::Trouble, &format!("{}: {what}", escape(path))));
+        let line = format!("{}: {}", escape(path), escape(what.as_bytes()));
+        self.say(&color::err(Hue::Trouble, &line));
     }
 
     /// Ends the showing, and takes the bar away.
@@ -341,44 +347,9 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A name or path as it may stand on a terminal: control characters and what is not UTF-8 as `\xNN`.
-pub fn escape(name: &[u8]) -> String {
-    let mut out = String::with_capacity(name.len());
-    for chunk in name.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() || is_bidi(c) {
-                let mut utf8 = [0; 4];
-                hex(&mut out, c.encode_utf8(&mut utf8).as_bytes());
-            } else {
-                out.push(c);
-            }
-        }
-        hex(&mut out, chunk.invalid());
-    }
-    out
-}
-
-/// Marks that turn the direction of text, by which a name can look like another.
-const fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-fn hex(out: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        let written = write!(out, "\\x{byte:02x}");
-        debug_assert!(written.is_ok(), "writing to a String never fails");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_cannot_steer_the_terminal() {
-        assert_eq!(escape(b"a\x1b[2Jb\n\xff"), "a\\x1b[2Jb\\x0a\\xff");
-        assert_eq!(escape("äß \u{202e}".as_bytes()), "äß \\xe2\\x80\\xae");
-    }
 
     #[test]
     fn a_status_is_a_line_that_tells_how_far_it_is() {

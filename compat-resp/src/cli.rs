@@ -3,8 +3,11 @@
 use std::{error::Error, io::Write as _, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use clap::{Parser, ValueEnum};
-use datadb_client::connection::{Access, Streams, Token};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use datadb::terminal::escape;
+use datadb_client::{
+    connection::{Access, Streams, Token},
+    process::{keep_files_private, raise_file_limit},
+};
 use tokio::{
     net::{TcpListener, lookup_host},
     signal::unix::{SignalKind, signal},
@@ -50,6 +53,7 @@ enum LogFormat {
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    keep_files_private();
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("DATADB_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -69,7 +73,7 @@ pub fn run() -> ExitCode {
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("datadb-resp: {error}");
+    eprintln!("datadb-resp: {}", escape(error.to_string().as_bytes()));
     ExitCode::from(FAILED)
 }
 
@@ -84,7 +88,10 @@ async fn serve(cli: Cli) -> Result<(), Box<dyn Error>> {
         );
         return Err(line.into());
     }
-    raise_file_limit();
+    // Every connection is a file.
+    if let Err(error) = raise_file_limit() {
+        tracing::warn!("can't raise the limit of open files: {error}");
+    }
     let access =
         Access { url: cli.server, token: Token::of_environment()?, streams: Streams::Many, ..Access::default() };
     let sidecar = Arc::new(Sidecar::new(Lanes::new(access), cli.clients_max, cli.allow_shutdown));
@@ -107,12 +114,4 @@ async fn serve(cli: Cli) -> Result<(), Box<dyn Error>> {
     tracing::info!("stopping");
     sidecar.stop();
     Ok(serving.await?)
-}
-
-/// Every connection is a file.
-fn raise_file_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!("can't raise the limit of open files: {error}");
-    }
 }

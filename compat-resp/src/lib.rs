@@ -11,3 +11,4 @@ pub mod connection;
 pub mod frame;
 pub mod lanes;
 pub mod sidecar;
+pub mod strangers;

@@ -15,6 +15,7 @@ use crate::{
     connection,
     frame::{Answer, Protocol},
     lanes::Lanes,
+    strangers::Strangers,
 };
 
 /// Requests of more than a few KiB that are gathered at the same time: with the largest ones, some 200 MiB.
@@ -33,6 +34,8 @@ pub struct Sidecar {
     pub lanes: Lanes,
     /// Who is connected.
     pub clients: Arc<Clients>,
+    /// Those who spoke HTTP.
+    pub strangers: Strangers,
     /// Permits to gather a large request.
     pub large: Arc<Semaphore>,
     /// Whether `SHUTDOWN` is obeyed.
@@ -63,7 +66,15 @@ impl Sidecar {
     /// In front of a server.
     pub fn new(lanes: Lanes, clients_max: usize, may_shut_down: bool) -> Self {
         let large = Arc::new(Semaphore::new(LARGE_REQUESTS_MAX));
-        Self { lanes, clients: Arc::default(), large, may_shut_down, clients_max, stop: watch::Sender::new(false) }
+        Self {
+            lanes,
+            clients: Arc::default(),
+            strangers: Strangers::default(),
+            large,
+            may_shut_down,
+            clients_max,
+            stop: watch::Sender::new(false),
+        }
     }
 
     /// Ends `serve` when what is under way has been answered.

@@ -1,11 +1,13 @@
 //! The server of DataDB: it owns the log, the index derived from it, and the blob stores.
 //!
 //! Data flows one way: `rpc` decodes a call, `engine` decides, `store` keeps bundles, `log` keeps the truth, `db` finds
-//! things fast. `config` says where things are kept. `observe` counts what happens, `http` shows it. `cli` starts it all.
+//! things fast. `config` says where things are kept, `descriptors` who may open files. `observe` counts what happens, `http`
+//! shows it. `cli` starts it all.
 
 pub mod cli;
 pub mod config;
 pub mod db;
+pub mod descriptors;
 pub mod engine;
 pub mod http;
 pub mod log;

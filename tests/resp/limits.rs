@@ -1,6 +1,6 @@
 //! What a stranger may do to the sidecar: nothing that others notice.
 
-use std::{io::Write as _, net::TcpStream};
+use std::{io::Write as _, net::TcpStream, process::Command};
 
 use crate::{
     House,
@@ -98,4 +98,39 @@ fn a_long_pipeline_is_answered_in_order() {
         assert_eq!(client.read().text(), "1");
     }
     assert_eq!(client.say("hlen h").text(), "5000");
+}
+
+/// What a page in a browser can send: the head of HTTP, and then commands as its body.
+#[test]
+fn what_begins_like_http_is_hung_up_on_and_writes_nothing() {
+    let house = House::new();
+    let mut client = house.sidecar.connect();
+    let url = format!("http://127.0.0.1:{}/", house.sidecar.port());
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--noproxy", "*", "--max-time", "30", "--data", "SET pwned 1\r\nSET pwned 2\r\n", &url]);
+    let curl = curl.output().expect("curl runs");
+    assert!(!curl.status.success() && curl.stdout.is_empty(), "{curl:?}");
+    for head in [
+        "POST / HTTP/1.1\r\n\r\n",
+        "post /\r\n",
+        "Host: 127.0.0.1:9736\r\n",
+        "hOSt:x\r\n",
+        "GET / HTTP/1.1\r\n",
+        "\r\nOPTIONS /set HTTP/1.1\r\n",
+    ] {
+        let mut stranger = house.sidecar.connect();
+        stranger.send(format!("{head}SET pwned 3\r\n").as_bytes());
+        assert!(stranger.is_closed(), "{head:?}");
+    }
+    assert_eq!(client.say("exists pwned").text(), "0");
+    assert_eq!(client.say("dbsize").text(), "0");
+}
+
+#[test]
+fn a_person_may_ask_for_keys_that_look_like_paths() {
+    let house = House::new();
+    let mut client = house.sidecar.connect();
+    client.send(b"set / root\r\nSET /foo HTTP/1.1\r\nGET /\r\nget /foo\r\n");
+    let answers = [client.read().text(), client.read().text(), client.read().text(), client.read().text()];
+    assert_eq!(answers, ["OK", "OK", "root", "HTTP/1.1"]);
 }

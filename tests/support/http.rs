@@ -28,8 +28,13 @@ fn connect(address: &str) -> TcpStream {
 
 /// A request without a body, with more header fields, each ended by CR LF.
 pub fn ask(address: &str, method: &str, path: &str, fields: &str) -> Page {
+    say(address, method, path, &format!("Host: {address}\r\n{fields}"))
+}
+
+/// The same without a `Host`, unless it is among the fields.
+pub fn say(address: &str, method: &str, path: &str, fields: &str) -> Page {
     let mut stream = connect(address);
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{fields}\r\n");
     // A server that has heard enough replies and closes, before the last of it is sent.
     if let Err(error) = stream.write_all(request.as_bytes()) {
         assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");

@@ -36,6 +36,8 @@ pub struct Server {
     child: Option<Child>,
     data: PathBuf,
     options: Vec<String>,
+    /// Soft and hard limit of open files.
+    files: Option<(u32, u32)>,
     url: String,
     http: Option<String>,
     /// Shared by threads, as the rest is.
@@ -73,6 +75,7 @@ impl Server {
             child: None,
             data: data.to_owned(),
             options: options.iter().map(ToString::to_string).collect(),
+            files: None,
             url: String::new(),
             http: None,
             ready: Mutex::default(),
@@ -80,6 +83,16 @@ impl Server {
             reader: None,
             _scratch: None,
         }
+    }
+
+    /// From its next start on it may have so many files open: soft and hard limit.
+    pub fn limit_files(&mut self, soft: u32, hard: u32) {
+        self.files = Some((soft, hard));
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
     }
 
     /// Starts it again, on another port.
@@ -100,7 +113,12 @@ impl Server {
     #[track_caller]
     pub fn launch(&mut self, failpoint: Option<&str>) {
         assert!(self.child.is_none(), "the server runs already");
-        let mut child = serve(&self.data, &self.options)
+        let command = serve(&self.data, &self.options);
+        let mut command = match self.files {
+            Some((soft, hard)) => with_open_files(&command, soft, hard),
+            None => command,
+        };
+        let mut child = command
             .envs(failpoint.map(|name| (datadb::failpoint::VARIABLE, name)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -194,8 +212,8 @@ impl Server {
 
     /// The peak of its resident memory so far, in bytes.
     pub fn memory_peak_bytes(&self) -> u64 {
-        let pid = self.child.as_ref().expect("the server runs").id();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process has a status");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process has a status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
@@ -484,6 +502,20 @@ impl Run {
 #[track_caller]
 pub fn count(summary: &Value, field: &str) -> u64 {
     summary[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {summary}"))
+}
+
+/// The same command for a process that may have so many files open: soft and hard limit.
+pub fn with_open_files(inner: &Command, soft: u32, hard: u32) -> Command {
+    let mut outer = Command::new("sh");
+    outer.args(["-c", &format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"")]);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
 }
 
 /// The same command for a process that permissions count for: root keeps its user id and loses the capabilities that let it

@@ -55,8 +55,8 @@ pub fn choose(context: &Context, connection: &Connection, text: &OsStr, among: &
         Fault { message: hint.map_or(fault.message.clone(), |hint| format!("{}{hint}", fault.message)), ..fault }
     })?;
     if !context.quiet && !matches!(spec, BackupSpec::Prefix(_)) {
-        let (key, host, time) = (backup.key(), &backup.host, datadb::clock::format_time(backup.time.seconds(), &zone));
-        let of = escape(backup.path.as_bytes());
+        let (key, time) = (backup.key(), datadb::clock::format_time(backup.time.seconds(), &zone));
+        let (host, of) = (escape(backup.host.as_str().as_bytes()), escape(backup.path.as_bytes()));
         eprintln!("{} is {key}: {host}:{of} of {time}", escape(text.as_bytes()));
     }
     Ok(Chosen { backup, path, meta })

@@ -134,7 +134,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
         Ok(())
     };
     if context.json {
-        say(&done.as_json(&chosen.backup.key().to_string()).to_string())?;
+        say(&output::json_text(&done.as_json(&chosen.backup.key().to_string())))?;
     } else {
         if !done.summary.lacks.is_empty() {
             eprintln!("{} can't hold everything: {}", format.word(), done.summary.lacks.join(", "));
@@ -150,7 +150,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Outcome, Fault> {
 fn show(context: &Context, is_stdout_free: bool) -> Show {
     match context.show() {
         Show::Program(_) if !is_stdout_free => {
-            Show::Program(Box::new(|status| eprintln!("{}", output::status_json(status))))
+            Show::Program(Box::new(|status| eprintln!("{}", output::json_text(&output::status_json(status)))))
         }
         show => show,
     }

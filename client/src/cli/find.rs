@@ -176,7 +176,11 @@ impl Printer {
         }
         let mut rows = Vec::new();
         if is_first && !self.is_one {
-            self.snapshots.heading(&format!("{}:{}", page.host, escape(page.path.as_bytes())))?;
+            self.snapshots.heading(&format!(
+                "{}:{}",
+                escape(page.host.as_str().as_bytes()),
+                escape(page.path.as_bytes())
+            ))?;
             rows.push(self.head());
         }
         rows.extend(page.versions.iter().filter_map(|version| self.row(version)));

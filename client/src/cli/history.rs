@@ -127,7 +127,7 @@ impl Printer {
         let mut rows = Vec::new();
         if is_first {
             let (path, inside) = (escape(page.path.as_bytes()), escape(first.path.as_bytes()));
-            self.snapshots.heading(&format!("{inside} in {}:{path}", page.host))?;
+            self.snapshots.heading(&format!("{inside} in {}:{path}", escape(page.host.as_str().as_bytes())))?;
             self.before = None;
             rows.push(self.head());
         }

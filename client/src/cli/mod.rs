@@ -25,13 +25,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use datadb::{Fault, Kind};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
     color::{self, When},
     connection::{Access, Connection, Rate, Streams},
     exit::{self, Outcome},
+    process::raise_file_limit,
     report::Show,
 };
 use profile::Settings;
@@ -188,7 +188,8 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
         Command::Man(args) => return man::run(&args),
         _ => {}
     }
-    raise_file_limit();
+    // Deep trees keep one directory open per level. Where the old limit stays, a tree that is too deep is an error of its own.
+    raise_file_limit().ok();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(Kind::Internal, format!("can't start: {error}")))?;
     runtime.spawn(exit::on_interrupt());
@@ -217,11 +218,4 @@ fn run(cli: Cli) -> Result<Outcome, Fault> {
     };
     context.runtime.shutdown_background();
     result
-}
-
-/// Deep trees keep one directory open per level.
-fn raise_file_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Without permission the old limit stays, and a tree that is too deep is an error of its own.
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).ok();
 }

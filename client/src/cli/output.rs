@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write as _};
 
-use datadb::{Fault, Kind};
+use datadb::{Fault, Kind, terminal::escape_json};
 use serde_json::{Value, json};
 
 use crate::report::Status;
@@ -16,14 +16,19 @@ pub fn fault(error: &io::Error) -> Fault {
     Fault::new(kind, format!("can't write to stdout: {error}"))
 }
 
-/// Prints a line.
+/// Prints a line, in which nothing of others is left that steers a terminal.
 pub fn line(text: &str) -> Result<(), Fault> {
     writeln!(io::stdout().lock(), "{text}").map_err(|error| fault(&error))
 }
 
 /// Prints a JSON object as a line.
 pub fn json(value: &Value) -> Result<(), Fault> {
-    line(&value.to_string())
+    line(&json_text(value))
+}
+
+/// A JSON object as a line that can't steer a terminal.
+pub fn json_text(value: &Value) -> String {
+    escape_json(&value.to_string())
 }
 
 /// Writes bytes as they are.
@@ -39,7 +44,7 @@ pub fn flush() -> Result<(), Fault> {
 /// Prints how far a run is. A reader that went away does not end the run for that.
 pub fn status(status: &Status) {
     // What follows on stdout tells of the trouble, if there is any.
-    writeln!(io::stdout().lock(), "{}", status_json(status)).ok();
+    writeln!(io::stdout().lock(), "{}", json_text(&status_json(status))).ok();
 }
 
 /// How far a run is, as an object.

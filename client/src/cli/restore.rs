@@ -15,7 +15,7 @@ use crate::{
     exit::Outcome,
     glob::{Case, Globs},
     report::{Report, Show, bytes, escape, get, many},
-    restore::{Act, Options, Overwrite, Request, Restore, Summary, Verified},
+    restore::{Act, Options, Overwrite, Request, Restore, Summary, Verified, Withheld},
 };
 
 const EXAMPLES: &str = "\
@@ -56,6 +56,9 @@ pub struct Args {
     /// Leave owners and groups as they come about, and setuid and setgid off
     #[arg(long)]
     no_owner: bool,
+    /// Leave out what lends rights, as for a backup that others made: setuid and setgid, devices, attributes of security.*
+    #[arg(long)]
+    untrusted: bool,
     /// Read everything back and compare it; what differs is restored again
     #[arg(long)]
     verify: bool,
@@ -79,6 +82,7 @@ impl Args {
             exclude: self.exclude.clone(),
             strip: self.strip,
             no_owner: self.no_owner,
+            untrusted: self.untrusted,
         }
     }
 }
@@ -195,6 +199,10 @@ impl Done<'_> {
             "xattrs_lost": summary.xattrs_lost,
             "seconds": self.seconds,
         });
+        if self.args.untrusted {
+            let Withheld { set_ids, devices, attributes } = summary.withheld;
+            value["untrusted"] = json!({"set_ids": set_ids, "devices": devices, "attributes": attributes});
+        }
         if let Some(verified) = self.verified {
             value["verified"] = json!(verified.same);
             value["repaired"] = json!(verified.repaired);
@@ -223,6 +231,14 @@ impl Done<'_> {
         if self.summary.stripped > 0 {
             let (files, strip) = (many(self.summary.stripped, "file"), self.args.strip);
             lines.push(format!("left out {files}, which --strip {strip} leaves no name"));
+        }
+        if self.args.untrusted {
+            let Withheld { set_ids, devices, attributes } = self.summary.withheld;
+            let (entries, devices) = (many(set_ids, "entry"), many(devices, "device"));
+            let attributes = many(attributes, "attribute");
+            lines.push(format!(
+                "left out, as the backup is not trusted: setuid or setgid of {entries}, {devices}, {attributes} of security.*"
+            ));
         }
         if let Some(Verified { same, repaired }) = self.verified {
             lines.push(format!(

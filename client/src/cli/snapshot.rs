@@ -97,7 +97,8 @@ pub fn run(context: &Context, args: Args) -> Result<Outcome, Fault> {
                 let shown = source.shown();
                 let named = fault.message.starts_with(&shown);
                 let program = color::err(Hue::Trouble, "datadb-client:");
-                eprintln!("{program} {}{fault}", if named { String::new() } else { format!("{shown}: ") });
+                let (of, what) = (if named { "" } else { &format!("{shown}: ") }, escape(fault.message.as_bytes()));
+                eprintln!("{program} {of}{what}");
                 failed.get_or_insert(fault);
             }
         }

@@ -149,7 +149,8 @@ impl List {
             color::out(Hue::Trouble, &format!("overdue since {since} ({schedule})")).into_owned()
         });
         let late = late.map(|late| format!("  {late}")).unwrap_or_default();
-        output::line(&format!("{gap}{}:{}  ({what}){late}", place.0, escape(place.1.as_bytes())))?;
+        let (host, path) = (escape(place.0.as_str().as_bytes()), escape(place.1.as_bytes()));
+        output::line(&format!("{gap}{host}:{path}  ({what}){late}"))?;
         self.snapshots += 1;
         Ok(())
     }

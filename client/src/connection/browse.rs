@@ -11,6 +11,7 @@ use datadb::{
     Backup, BlobId, Bundle, Fault, Kind, Meta, Name, ObjectKey, TreePath, api,
     backup::BackupSpec,
     object::Chunk,
+    terminal::escape,
     wire::{pack_ids, unpack_ids},
 };
 use tokio::sync::mpsc;
@@ -372,7 +373,8 @@ async fn hand_over(reply: api::DownloadReply, waiting: &Waiting) -> Result<(), F
         parts.push(Ok(Delivery::Damaged(unpack_ids(&reply.damaged)?.collect())));
     }
     if !reply.unreadable.is_empty() {
-        parts.push(Ok(Delivery::Unreadable(unpack_ids(&reply.unreadable)?.collect(), reply.trouble)));
+        parts
+            .push(Ok(Delivery::Unreadable(unpack_ids(&reply.unreadable)?.collect(), escape(reply.trouble.as_bytes()))));
     }
     for part in parts {
         // Nobody listening means that the request was given up: the rest of the stream goes on.

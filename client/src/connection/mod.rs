@@ -17,6 +17,7 @@ use datadb::{
     api::{self, browse_client::BrowseClient, repository_client::RepositoryClient, upload_client::UploadClient},
     chunking::ChunkerParams,
     limits,
+    terminal::escape,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
@@ -281,7 +282,7 @@ fn not_a_server(url: &str, status: Status) -> Fault {
 
 fn understood(url: &str, reply: api::CapabilitiesReply) -> Result<Capabilities, Fault> {
     if reply.protocol != PROTOCOL_VERSION {
-        let (theirs, version) = (reply.protocol, &reply.version);
+        let (theirs, version) = (reply.protocol, escape(reply.version.as_bytes()));
         let line = format!(
             "the server at {url} (version {version}) speaks protocol {theirs}, this client {PROTOCOL_VERSION}: upgrade the older of the two"
         );
@@ -300,7 +301,7 @@ fn understood(url: &str, reply: api::CapabilitiesReply) -> Result<Capabilities, 
     let lease = reply.limits.map_or(limits::LEASE_SECONDS, |limits| limits.lease_seconds).max(4);
     Ok(Capabilities {
         repository: reply.repository[..].try_into().map_err(|_| broken("repository id"))?,
-        version: reply.version,
+        version: escape(reply.version.as_bytes()),
         chunker: ChunkerParams::try_from(chunker).map_err(|_| broken("chunker parameters"))?,
         link_secret: reply.link_secret[..].try_into().map_err(|_| broken("link secret"))?,
         lease: Duration::from_secs(u64::from(lease)),
@@ -311,9 +312,10 @@ fn understood(url: &str, reply: api::CapabilitiesReply) -> Result<Capabilities, 
 fn fault(status: Status) -> Fault {
     let is_worded = status.metadata().get("datadb-kind").is_some();
     match status.code() {
-        Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal if !is_worded => {
-            Fault::new(Kind::Unavailable, format!("the connection to the server broke: {}", status.message()))
-        }
+        Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal if !is_worded => Fault::new(
+            Kind::Unavailable,
+            format!("the connection to the server broke: {}", escape(status.message().as_bytes())),
+        ),
         _ => status.into(),
     }
 }

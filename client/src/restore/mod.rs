@@ -33,6 +33,7 @@ mod rights;
 mod shared;
 mod special;
 pub(crate) mod tree;
+mod untrusted;
 pub(crate) mod wanted;
 pub mod window;
 mod work;
@@ -54,6 +55,7 @@ use shared::{Pass, Shared};
 
 pub use decide::Act;
 pub use shared::Overwrite;
+pub use untrusted::Withheld;
 
 /// How to restore.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +70,8 @@ pub struct Options {
     pub strip: usize,
     /// Whether everything belongs to whoever restores.
     pub no_owner: bool,
+    /// Whether the backup may have been made by somebody who is not trusted: what lends rights is left out.
+    pub untrusted: bool,
 }
 
 impl Options {
@@ -121,6 +125,8 @@ pub struct Summary {
     pub owners_lost: u64,
     /// Attributes that could not be set, for want of permission.
     pub xattrs_lost: u64,
+    /// What was left out because the backup is not trusted.
+    pub withheld: Withheld,
 }
 
 /// What reading back came to.

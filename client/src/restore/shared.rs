@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
 use datadb::{Fault, Kind};
 use rustix::io::Errno;
 
-use super::{Options, Summary, decide::Act, failed::Failed, open_dirs::OpenDirs, rights::Rights};
+use super::{Options, Summary, decide::Act, failed::Failed, open_dirs::OpenDirs, rights::Rights, untrusted::Untrusted};
 use crate::{
     exit,
     report::{Report, count, get},
@@ -49,6 +49,8 @@ pub struct Shared {
     pub report: Arc<Report>,
     /// What may be set.
     pub rights: Rights,
+    /// What is left out of a backup that is not trusted.
+    pub untrusted: Untrusted,
     /// The entries that were told of, in this pass and those before it.
     pub failed: Arc<Failed>,
     /// The directories that are open.
@@ -74,6 +76,7 @@ impl Shared {
             overwrite: if matches!(pass, Pass::Verify { .. }) { Overwrite::IfChanged } else { options.overwrite },
             report,
             rights: Rights::of_process(!options.no_owner),
+            untrusted: Untrusted::new(options.untrusted),
             failed,
             open_dirs: OpenDirs::new(),
             owners_lost: AtomicU64::new(0),
@@ -155,6 +158,7 @@ impl Shared {
             repaired: get(&self.differing),
             owners_lost: get(&self.owners_lost),
             xattrs_lost: get(&self.xattrs_lost),
+            withheld: self.untrusted.withheld(),
             ..Summary::default()
         }
     }

@@ -25,7 +25,7 @@ use self::{
 use crate::{
     clients::{Client, Listed, Told},
     command::{self, Scene},
-    frame::{Answer, Protocol, Requests},
+    frame::{Answer, Protocol, ProtocolError, Requests},
     lanes::Stream,
     sidecar::{Sidecar, Stopping},
 };
@@ -123,7 +123,10 @@ impl Connection<'_> {
                     then => return (run, then),
                 },
                 Err(error) => {
-                    run.answer(Answer::error(error.to_string()));
+                    match error {
+                        ProtocolError::Http => self.sidecar.strangers.came(self.client().address),
+                        ProtocolError::Broken(_) => run.answer(Answer::error(error.to_string())),
+                    }
                     return (run, Then::Close);
                 }
             }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::{INLINE_BYTES_MAX, ProtocolError, broken};
+use super::{INLINE_BYTES_MAX, ProtocolError, broken, http};
 
 /// Takes a line off the beginning; `None`: it is not all there yet. An empty one has no words.
 pub fn next(input: &mut BytesMut) -> Result<Option<Vec<Bytes>>, ProtocolError> {
@@ -12,6 +12,9 @@ pub fn next(input: &mut BytesMut) -> Result<Option<Vec<Bytes>>, ProtocolError> {
     };
     let line = input.split_to(end + 1);
     let line = &line[..end];
+    if http::begins(line) {
+        return Err(ProtocolError::Http);
+    }
     split(line.strip_suffix(b"\r").unwrap_or(line)).map(Some)
 }
 

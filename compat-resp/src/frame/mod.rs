@@ -5,6 +5,7 @@
 //! piece.
 
 mod answer;
+mod http;
 mod inline;
 mod resp2;
 mod resp3;
@@ -28,11 +29,17 @@ const COUNT_BYTES_MAX: usize = 32;
 
 /// Why the bytes are no request. The connection can't go on then: where the next one begins is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Protocol error: {0}")]
-pub struct ProtocolError(String);
+pub enum ProtocolError {
+    /// Whoever sent them is told what is wrong with them.
+    #[error("Protocol error: {0}")]
+    Broken(String),
+    /// A program that speaks HTTP, and that a stranger's page may have sent here: it is told nothing.
+    #[error("this is HTTP, not the protocol of Redis")]
+    Http,
+}
 
 fn broken<T>(what: impl Into<String>) -> Result<T, ProtocolError> {
-    Err(ProtocolError(what.into()))
+    Err(ProtocolError::Broken(what.into()))
 }
 
 /// Cuts requests out of what arrives. It remembers how far it has looked.
@@ -121,7 +128,7 @@ fn number(input: &[u8], begin: usize, what: &str) -> Result<Option<(i64, usize)>
 }
 
 fn decoded(whole: &Bytes) -> Result<Vec<Bytes>, ProtocolError> {
-    let frame = decode_bytes(whole).map_err(|error| ProtocolError(error.details().to_string()))?;
+    let frame = decode_bytes(whole).map_err(|error| ProtocolError::Broken(error.details().to_string()))?;
     let Some((BytesFrame::Array(words), _)) = frame else { return broken("not an array") };
     let word = |frame| match frame {
         BytesFrame::BulkString(word) => Ok(word),

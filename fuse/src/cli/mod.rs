@@ -8,8 +8,11 @@ mod signals;
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use datadb::{Fault, Kind};
-use datadb_client::exit::{FAILED, USAGE};
+use datadb::{Fault, Kind, terminal::escape};
+use datadb_client::{
+    exit::{FAILED, USAGE},
+    process::keep_files_private,
+};
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +35,8 @@ const WORKERS: usize = 2;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    // The cache and the log are copies of what may be for few eyes.
+    keep_files_private();
     let mut words: Vec<OsString> = std::env::args_os().collect();
     if words.first().is_some_and(|program| fstab::is_called(program)) {
         words = match fstab::command_line(words.drain(1..)) {
@@ -57,7 +62,7 @@ pub fn main() -> ExitCode {
         run(args).map(|()| ExitCode::SUCCESS)
     };
     done.unwrap_or_else(|fault| {
-        eprintln!("datadb-fuse: {fault}");
+        eprintln!("datadb-fuse: {}", escape(fault.message.as_bytes()));
         ExitCode::from(FAILED)
     })
 }

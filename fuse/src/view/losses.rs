@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use datadb::{BlobId, clock::format_time};
+use datadb::{BlobId, clock::format_time, terminal::escape};
 use jiff::tz::TimeZone;
 use lru::LruCache;
 
@@ -36,11 +36,12 @@ impl Losses {
         if !is_new {
             return;
         }
-        let path = String::from_utf8_lossy(&node.path()).escape_debug().to_string();
+        let (path, what) = (escape(&node.path()), escape(what.as_bytes()));
         let backup = node.top().map(|(_, top)| {
             let backup = &top.backup;
             let time = format_time(backup.time.seconds(), &self.zone);
-            format!("{} ({}:{} of {time})", backup.key(), backup.host, backup.path)
+            let (host, of) = (escape(backup.host.as_str().as_bytes()), escape(backup.path.as_bytes()));
+            format!("{} ({host}:{of} of {time})", backup.key())
         });
         let backup = backup.unwrap_or_default();
         tracing::error!("blob {id}: {what}; {path} of backup {backup} can't be read as far as it needs it");

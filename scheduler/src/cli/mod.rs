@@ -10,8 +10,11 @@ mod status;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use datadb::{Fault, Kind};
-use datadb_client::exit::{FAILED, USAGE};
+use datadb::{Fault, Kind, terminal::escape};
+use datadb_client::{
+    exit::{FAILED, USAGE},
+    process::keep_files_private,
+};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
@@ -64,6 +67,8 @@ struct Context {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    // The history tells what is on this machine. The client and the hooks inherit it.
+    keep_files_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -81,7 +86,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig => check_config::run(&context),
     };
     done.unwrap_or_else(|fault| {
-        eprintln!("datadb-scheduler: {fault}");
+        eprintln!("datadb-scheduler: {}", escape(fault.message.as_bytes()));
         ExitCode::from(FAILED)
     })
 }

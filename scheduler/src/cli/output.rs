@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write as _};
 
-use datadb::{Fault, Kind};
+use datadb::{Fault, Kind, terminal::escape_json};
 use serde_json::Value;
 
 /// Prints a line.
@@ -18,7 +18,7 @@ pub fn line(text: &str) -> Result<(), Fault> {
 
 /// Prints an object as a line.
 pub fn json(value: &Value) -> Result<(), Fault> {
-    line(&value.to_string())
+    line(&escape_json(&value.to_string()))
 }
 
 /// Prints rows in columns; the first is their heading.

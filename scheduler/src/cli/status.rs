@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use datadb::{Fault, clock::format_time};
+use datadb::{Fault, clock::format_time, terminal::escape};
 use datadb_client::{exit::FAILED, report::bytes};
 use jiff::tz::TimeZone;
 use serde_json::json;
@@ -60,5 +60,5 @@ fn row(state: &State, zone: &TimeZone) -> Vec<String> {
         (None, Some(next)) => time(next.at),
         (None, None) => "never".to_owned(),
     };
-    vec![state.name.clone(), last, outcome, size, next, notes.join("; ").replace('\n', " ")]
+    vec![state.name.clone(), last, outcome, size, next, escape(notes.join("; ").replace('\n', " ").as_bytes())]
 }

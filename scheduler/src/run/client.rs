@@ -6,6 +6,7 @@ use std::{
     process::Stdio,
 };
 
+use datadb::terminal::escape;
 use datadb_client::exit::{INTERRUPTED, PARTIAL};
 use serde_json::Value;
 use tokio::{process::Command, time::Instant};
@@ -111,6 +112,7 @@ pub async fn run(
             }
         }
         Stream::Err if !line.is_empty() => {
+            let line = &escape(line.as_bytes());
             tracing::warn!(entry = name, "{line}");
             if reason.len() == REASON_LINES {
                 // The first line says what is wrong with an option, the last what came of everything.

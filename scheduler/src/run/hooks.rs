@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use datadb::terminal::escape;
 use tokio::{process::Command, time::Instant};
 
 use super::child::{self, Ended, Stop};
@@ -50,8 +51,9 @@ pub async fn run(
     let name = entry.name();
     let mut last = String::new();
     let ended = child::run(command, Stdio::null(), until, stop, |_, line| {
+        let line = escape(line.as_bytes());
         tracing::info!(entry = name, hook = which, "{line}");
-        line.clone_into(&mut last);
+        last = line;
     })
     .await;
     let said = if last.is_empty() { String::new() } else { format!(": {last}") };

@@ -15,8 +15,9 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustix::{fs::Mode, process::umask};
 
-use crate::store::blobsfile::PACK_BYTES;
+use crate::{descriptors, store::blobsfile::PACK_BYTES};
 
 /// Failed.
 const FAILED: u8 = 1;
@@ -178,8 +179,14 @@ impl FromStr for Listen {
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    // First of all, before there are threads: whatever this process makes is its owner's alone.
+    umask(Mode::RWXG | Mode::RWXO);
     let cli = Cli::parse();
     cli.log_format.start();
+    if let Err(line) = descriptors::raise() {
+        tracing::error!("{line}");
+        return ExitCode::from(FAILED);
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = match runtime.max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build() {
         Ok(runtime) => runtime,

@@ -15,12 +15,13 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
-use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::server::TcpIncoming;
 
 use super::{Http, Listen, ServeArgs, supervisor};
 use crate::{
     config::Config,
+    descriptors::Places,
     engine::{
         Engine,
         clock::SystemClock,
@@ -45,10 +46,11 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         tracing::error!("{error}");
     }
     let router = rpc::router(engine.clone()).await?;
+    let places = Places::of_process();
     let (http_url, http) = match http {
         Some(listener) => {
             let url = format!("http://{}", listener.local_addr()?);
-            (Some(url), Some(tokio::spawn(http::serve(listener, engine.clone()))))
+            (Some(url), Some(tokio::spawn(http::serve(listener, engine.clone(), places.clone()))))
         }
         None => (None, None),
     };
@@ -61,13 +63,13 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
             let url = format!("http://{}", listener.local_addr()?);
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             announce(&url, http_url.as_deref(), &dir)?;
-            let incoming = incoming.map(move |connection| observed.connected(connection));
+            let incoming = rpc::incoming(incoming, observed, places);
             tokio::spawn(router.serve_with_incoming_shutdown(incoming, async { drop(stopped.await) }))
         }
         Listen::Unix(path) => {
             let listener = bind_unix(path).await?;
             announce(&format!("unix:{}", path.display()), http_url.as_deref(), &dir)?;
-            let incoming = UnixListenerStream::new(listener).map(move |connection| observed.connected(connection));
+            let incoming = rpc::incoming(UnixListenerStream::new(listener), observed, places);
             tokio::spawn(router.serve_with_incoming_shutdown(incoming, async { drop(stopped.await) }))
         }
     };

@@ -27,6 +27,8 @@ use rocksdb::{
 };
 use thiserror::Error;
 
+use crate::descriptors::index_tables_max;
+
 /// Bytes of the block cache that all families share.
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
 
@@ -35,9 +37,6 @@ const WRITE_BUFFER_BYTES: usize = 32 << 20;
 
 /// No batch is larger, so that no caller holds others up for long.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
-
-/// Files that the index keeps open.
-const OPEN_FILES_MAX: i32 = 256;
 
 /// What can go wrong in the index.
 #[derive(Debug, Error)]
@@ -146,7 +145,7 @@ impl Index {
         options.set_db_write_buffer_size(WRITE_BUFFER_BYTES);
         // Without a write-ahead log nothing else keeps the families at the same write.
         options.set_atomic_flush(true);
-        options.set_max_open_files(OPEN_FILES_MAX);
+        options.set_max_open_files(i32::try_from(index_tables_max()).unwrap_or(i32::MAX));
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
         options.set_recycle_log_file_num(0);

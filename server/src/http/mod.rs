@@ -1,5 +1,7 @@
-//! The server over HTTP/1, for looking at it: `/debug/monitor`, `/debug/vars`, `/metrics`. One page a file.
+//! The server over HTTP/1, for looking at it: `/debug/monitor`, `/debug/vars`, `/metrics`. One page a file; `door` says who may
+//! see them.
 
+mod door;
 mod exposition;
 mod metrics;
 mod monitor;
@@ -10,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     http::{StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -24,7 +27,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::engine::{Engine, EngineError};
+use crate::{
+    descriptors::Places,
+    engine::{Engine, EngineError},
+};
+use door::Door;
 
 /// Connections at the same time; more wait to be accepted. All readers of the monitor, and a few who scrape.
 const CONNECTIONS_MAX: usize = 64;
@@ -57,22 +64,32 @@ fn router(engine: Engine) -> Router {
         .with_state(engine)
 }
 
-/// Serves until it is dropped, and then ends all connections.
-pub async fn serve(listener: TcpListener, engine: Engine) {
-    let (router, places) = (router(engine), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+/// Serves until it is dropped, and then ends all connections. They have places among all those of the server.
+pub async fn serve(listener: TcpListener, engine: Engine, places: Places) {
+    let (router, turns, host_name) = (router(engine), Arc::new(Semaphore::new(CONNECTIONS_MAX)), door::host_name());
     let mut connections = JoinSet::new();
     loop {
-        let place = places.clone().acquire_owned().await.expect("nobody closes it");
+        let turn = turns.clone().acquire_owned().await.expect("nobody closes it");
         match listener.accept().await {
             Ok((stream, _)) => {
-                let served = connection(stream, router.clone());
+                let Some(place) = places.take() else { continue };
+                let door = match (listener.local_addr(), stream.local_addr()) {
+                    (Ok(bound), Ok(local)) => {
+                        Door { bound: bound.ip(), local: local.ip(), host_name: host_name.clone() }
+                    }
+                    (Err(error), _) | (_, Err(error)) => {
+                        tracing::debug!(%error, "a connection over HTTP has no address any more");
+                        continue;
+                    }
+                };
+                let router = router.clone().layer(middleware::from_fn_with_state(door, door::check));
                 connections.spawn(async move {
-                    served.await;
-                    drop(place);
+                    connection(stream, router).await;
+                    drop((turn, place));
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "can't accept a connection over HTTP");
+                places.cannot_accept(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -3,6 +3,7 @@
 mod asker;
 mod browse;
 mod database;
+mod incoming;
 mod monitor;
 mod queue;
 mod repository;
@@ -24,7 +25,7 @@ use tonic::{
 use tower::layer::util::{Identity, Stack};
 use tracing::Instrument as _;
 
-pub use self::requests::Requests;
+pub use self::{incoming::incoming, requests::Requests};
 
 use crate::engine::{Engine, EngineError};
 

@@ -50,7 +50,8 @@ pub fn run(context: &Context, what: &OsStr, among: &Among, unique: bool) -> Resu
         return Ok(Outcome::Done);
     }
     let (path, time) = (escape(backup.path.as_bytes()), format_time(backup.time.seconds(), &clock::zone()));
-    output::line(&format!("backup    {} of {}:{path}, {time}", backup.key(), backup.host))?;
+    let host = escape(backup.host.as_str().as_bytes());
+    output::line(&format!("backup    {} of {host}:{path}, {time}", backup.key()))?;
     let (files, dirs, logical) = (counts.files, counts.dirs, bytes(counts.bytes));
     output::line(&format!("holds     {files} files and {dirs} directories, {logical}"))?;
     output::line(&format!("blobs     {}", plain(&all)))?;

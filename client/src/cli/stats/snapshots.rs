@@ -105,7 +105,7 @@ impl Table {
         let last = if self.by == By::Host { row.snapshots.to_string() } else { escape(&row.path) };
         let time = format_time(row.newest_time, &self.zone);
         let (newest, all) = (bytes(row.newest_bytes), bytes(row.bytes));
-        self.rows.push(vec![row.host, row.backups.to_string(), time, newest, all, last]);
+        self.rows.push(vec![escape(row.host.as_bytes()), row.backups.to_string(), time, newest, all, last]);
         if self.rows.len() < ROWS { Ok(()) } else { self.columns.print(&std::mem::take(&mut self.rows)) }
     }
 

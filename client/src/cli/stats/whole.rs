@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     cli::{Context, output},
     exit::Outcome,
-    report::bytes,
+    report::{bytes, escape},
 };
 
 /// Prints counts and sizes of the whole repository.
@@ -36,7 +36,7 @@ pub fn run(context: &Context) -> Result<Outcome, Fault> {
         "server    {} at {}, store {}",
         connection.capabilities().version,
         connection.url(),
-        s.store
+        escape(s.store.as_bytes())
     ))?;
     output::line(&format!(
         "backups   {} in {} snapshots, {} altogether",

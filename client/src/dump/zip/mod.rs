@@ -1,10 +1,11 @@
 //! A zip archive, as Info-ZIP writes and reads it: files, directories and symlinks with mode, time (seconds) and numeric
-//! owner. Written from beginning to end, so that it can go through a pipe: of a large file the sizes follow its bytes.
+//! owner; names in a form that leads nowhere else on other systems (`name`). Written from beginning to end, so that it can go through a pipe: of a large file the sizes follow its bytes.
 //!
 //! The directory at the end grows in a temporary file that has no name. A file that turned out to be damaged is not
 //! listed in it.
 
 mod header;
+mod name;
 
 use std::{
     io::{self, Read as _, Seek as _, Write as _},
@@ -51,6 +52,7 @@ struct Lacks {
     xattrs: u64,
     links: u64,
     holes: u64,
+    names: u64,
 }
 
 /// The archive.
@@ -77,14 +79,13 @@ impl<'a> Zip<'a> {
 
     fn member(&self, entry: &Entry) -> Member {
         let meta = &entry.meta;
-        let below = entry.path.strip_prefix(b"/").unwrap_or(&entry.path);
         let (kind, after) = match meta.file_type {
             FileType::Dir => (0o040_000, &b"/"[..]),
             FileType::Symlink => (0o120_000, &b""[..]),
             _ => (0o100_000, &b""[..]),
         };
         Member {
-            name: [below, after].concat(),
+            name: [&name::portable(&entry.path), after].concat(),
             mode: kind | meta.mode,
             owner: (meta.uid, meta.gid),
             mtime: meta.mtime,
@@ -102,6 +103,8 @@ impl<'a> Zip<'a> {
     fn lose(&mut self, entry: &Entry) {
         self.lacks.xattrs += entry.meta.xattrs.len() as u64;
         self.lacks.links += u64::from(entry.meta.link.is_some());
+        let name = entry.path.strip_prefix(b"/").unwrap_or(&entry.path);
+        self.lacks.names += u64::from(*name::portable(&entry.path) != *name);
     }
 
     /// One whose bytes are all there.
@@ -152,8 +155,8 @@ impl Archive for Zip<'_> {
     }
 
     fn holds_path(&self, path: &[u8]) -> bool {
-        // The slash at its end, of a directory, is the one that is not there at its beginning.
-        path.len() <= usize::from(u16::MAX)
+        // One more is for the slash at the end of a directory.
+        name::portable(path).len() < usize::from(u16::MAX)
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<bool, Fault> {
@@ -246,12 +249,13 @@ impl Archive for Zip<'_> {
     }
 
     fn lacks(&self) -> Vec<String> {
-        let Lacks { special, xattrs, links, holes } = self.lacks;
+        let Lacks { special, xattrs, links, holes, names } = self.lacks;
         let lines = [
             (special, format!("{} left out", many(special, "special file"))),
             (xattrs, format!("{} left out", many(xattrs, "extended attribute"))),
             (links, format!("{} became files of their own", many(links, "hard link"))),
             (holes, format!("{} became zeros", many(holes, "hole"))),
+            (names, format!("{} had to be written otherwise", many(names, "name"))),
         ];
         lines.into_iter().filter(|(count, _)| *count > 0).map(|(_, line)| line).collect()
     }

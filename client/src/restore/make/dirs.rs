@@ -24,12 +24,12 @@ impl Maker<'_> {
         } else {
             Dir::target(path, self.shared).map_err(fault)?
         };
-        let Some(meta) = meta.filter(|_| root.is_new || is_chosen) else { return Ok(root) };
+        let Some(mut meta) = meta.filter(|_| root.is_new || is_chosen).cloned() else { return Ok(root) };
         let below = || b".".to_vec();
-        self.tell_error(&below, meta);
-        let act = self.decide_target(&root, meta).map_err(|error| fault(error.into()))?;
-        if self.goes(&below, act, meta)? {
-            let mut meta = meta.clone();
+        self.tell_error(&below, &meta);
+        self.shared.untrusted.admits(&mut meta);
+        let act = self.decide_target(&root, &meta).map_err(|error| fault(error.into()))?;
+        if self.goes(&below, act, &meta)? {
             self.fetch_xattrs(&mut meta, act, &below)?;
             self.set_meta(&root, meta, act);
         }
@@ -59,6 +59,7 @@ impl Maker<'_> {
     /// A directory; one that is not chosen itself stays as it is if it is there. `None`: there is none now, which was
     /// told.
     pub fn directory(&mut self, mut wanted: Wanted, is_chosen: bool) -> Result<Option<Arc<Dir>>, Fault> {
+        self.shared.untrusted.admits(&mut wanted.meta);
         let path = || wanted.dir.path_of(&wanted.name);
         let Found { act, stat } = match decide(self.shared, &wanted, &mut self.reader) {
             Ok(found) => found,
@@ -102,6 +103,7 @@ impl Maker<'_> {
     /// `live` if somebody may still write into it.
     pub fn join(&mut self, wanted: Wanted, live: Option<Arc<Dir>>) -> Result<Option<Arc<Dir>>, Fault> {
         let Wanted { dir, name, mut meta } = wanted;
+        self.shared.untrusted.admits(&mut meta);
         let path = || dir.path_of(&name);
         let imagined = || Dir::imagined(Some(&dir), &name, self.shared);
         let joined = match (live, self.shared.pass) {

@@ -26,7 +26,7 @@ use crate::{
 
 impl Maker<'_> {
     /// Anything but a directory.
-    pub fn leaf(&mut self, root: &Arc<Dir>, wanted: Wanted) -> Result<(), Fault> {
+    pub fn leaf(&mut self, root: &Arc<Dir>, mut wanted: Wanted) -> Result<(), Fault> {
         while let Ok(differing) = self.checks.1.try_recv() {
             self.again(differing)?;
         }
@@ -36,6 +36,9 @@ impl Maker<'_> {
         }
         if let Some(first) = wanted.meta.link.and_then(|link| self.links.get(&link.id)).cloned() {
             return self.another_name(&first, wanted);
+        }
+        if !self.shared.untrusted.admits(&mut wanted.meta) {
+            return Ok(());
         }
         let found = match decide(self.shared, &wanted, &mut self.reader) {
             Ok(found) => found,

@@ -38,7 +38,10 @@ use super::{
     blocking_on,
     disk::{Disk, DiskFile},
 };
-use crate::db::{Batch, Family, Index, IndexError, keys, space::Space};
+use crate::{
+    db::{Batch, Family, Index, IndexError, keys, space::Space},
+    descriptors::packs_max,
+};
 
 /// A pack is sealed when it has reached this length: small enough to rewrite or to move, large enough to be few.
 pub const PACK_BYTES: u64 = 128 << 20;
@@ -55,9 +58,6 @@ pub const BLOBS_RESERVE_BYTES: u64 = 16 << 20;
 
 /// Left free on the disk by the log, for the index: what the log takes of the reserve is its own.
 pub const LOG_RESERVE_BYTES: u64 = 2 << 20;
-
-/// Pack files kept open for reading.
-const OPEN_FILES_MAX: std::num::NonZeroUsize = std::num::NonZeroUsize::new(64).expect("64 is not 0");
 
 /// Where a leaf lives.
 #[derive(Debug)]
@@ -285,7 +285,7 @@ impl BlobsFile {
             state: Mutex::default(),
             flushing: Mutex::default(),
             lifted: Mutex::default(),
-            files: Mutex::new(LruCache::new(OPEN_FILES_MAX)),
+            files: Mutex::new(LruCache::new(packs_max())),
         };
         let mut report = inner.catch_up(relied, bad)?;
         report.lifted_blobs = inner.recheck_at_opening()?;
