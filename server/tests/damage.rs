@@ -91,7 +91,8 @@ async fn repository() -> Repository {
 impl Repository {
     fn packs(&self, dir: &str) -> Vec<PathBuf> {
         let dir = self.root.path().join(dir);
-        self.disk.files().into_iter().filter(|path| path.parent() == Some(&dir)).collect()
+        let is_pack = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "pack");
+        self.disk.files().into_iter().filter(|path| path.parent() == Some(&dir) && is_pack(path)).collect()
     }
 
     async fn open(&self) -> Result<Engine, OpenError> {

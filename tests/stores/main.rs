@@ -9,6 +9,7 @@ mod s3_proxy;
 
 mod configs;
 mod disasters;
+mod places;
 mod requests;
 mod sides;
 mod site;

@@ -54,7 +54,11 @@ fn filled_in(text: &str, scratch: &Path, bucket: Option<&S3Server>) -> String {
 impl Site {
     /// A running server with these stores. In the config `SCRATCH` and `ENDPOINT` are filled in, `ACK` is left out.
     pub fn new(config: &str) -> Self {
-        let scratch = scratch();
+        Self::in_scratch(scratch(), config)
+    }
+
+    /// The same in a directory where something is already.
+    pub fn in_scratch(scratch: TempDir, config: &str) -> Self {
         let bucket = config.contains("ENDPOINT").then(|| S3Server::with_bucket("backups"));
         for (name, text) in [("access", ACCESS_KEY), ("secret", SECRET_KEY)] {
             write(scratch.path().join(name), text);

@@ -110,9 +110,12 @@ struct HealArgs {
     /// Directory of everything the server keeps
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// TOML file that says where blobs and log are kept
+    /// TOML file that says where blobs and log are kept; without it they are in the data directory
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+    /// Take this directory, empty and made if it is missing, for the one of blobs or log that is lost
+    #[arg(long, value_name = "PATH")]
+    accept_empty: Vec<PathBuf>,
     /// Read every record of every side first, so that damage is found that nobody met
     #[arg(long)]
     verify: bool,

@@ -1,7 +1,7 @@
 //! From a record of the log to the index. The same code serves a commit, the replay at start, and a rebuild.
 
 use datadb::{
-    Backup, BackupKey, Digest, ObjectKey,
+    Backup, BackupKey, BlobId, Digest, ObjectKey,
     codec::{DecodeError, Reader, Writer},
     failpoint,
     object::{ObjectRef, set_members},
@@ -63,6 +63,13 @@ fn encode_position(position: &Position) -> Vec<u8> {
     w.finish()
 }
 
+fn put_position(batch: &mut Batch<'_>, position: &Position) {
+    batch.put(Family::State, keys::APPLIED, &encode_position(position));
+    if let Some(blob) = &position.blob {
+        batch.put(Family::State, keys::APPLIED_BLOB, blob.as_bytes());
+    }
+}
+
 fn decode_position(bytes: &[u8]) -> Result<Position, DecodeError> {
     let mut r = Reader::new(bytes);
     let (sequence, digest) = (r.varint("sequence")?, Digest::new(r.array("digest")?));
@@ -71,7 +78,7 @@ fn decode_position(bytes: &[u8]) -> Result<Position, DecodeError> {
         _ => Some(Cursor { pack: r.varint("pack")?, offset: r.varint("offset")? }),
     };
     r.end()?;
-    Ok(Position { sequence, digest, cursor })
+    Ok(Position { sequence, digest, cursor, blob: None })
 }
 
 /// What stands before an object's encoding in the index.
@@ -93,9 +100,23 @@ impl Index {
     /// How far the log is applied.
     pub fn applied(&self) -> Result<Position, IndexError> {
         match self.get(Family::State, keys::APPLIED)? {
-            Some(bytes) => decode_position(&bytes).map_err(IndexError::value("the applied position")),
+            Some(bytes) => {
+                let position = decode_position(&bytes).map_err(IndexError::value("the applied position"))?;
+                let blob = self.get(Family::State, keys::APPLIED_BLOB)?;
+                Ok(Position { blob: blob.and_then(|id| BlobId::try_from(&id[..]).ok()), ..position })
+            }
             None => Ok(Position::START),
         }
+    }
+
+    /// Notes which stack of stores holds the log, and where in it the last applied record lies.
+    pub fn note_log(&self, stack: &str, applied: &Position) -> Result<(), IndexError> {
+        let mut batch = self.batch();
+        batch.put(Family::State, keys::LOG_STACK, stack.as_bytes());
+        if applied.sequence > 0 {
+            put_position(&mut batch, applied);
+        }
+        self.write(batch)
     }
 
     /// Sums over all backups.
@@ -173,7 +194,7 @@ impl Index {
         names.dedup();
         totals.snapshots += names.len() as u64;
         batch.put(Family::State, keys::TOTALS, &totals.encode());
-        batch.put(Family::State, keys::APPLIED, &encode_position(&logged.position));
+        put_position(&mut batch, &logged.position);
         self.write(batch)?;
         failpoint::hit("apply.record");
         Ok(())

@@ -6,13 +6,14 @@
 //! | state | `complete` | version (varint), set last by creation and rebuild; without it the index is refused |
 //! | state | `genesis` | body of the log's first record |
 //! | state | `applied` | sequence, digest of the record (32), pack and offset of it in the log's leaf |
+//! | state | `applied-blob` | the blob that this record is (20) |
 //! | state | `totals` | number of backups, their bytes, number of snapshots, number of objects |
 //! | state | `leaf:NAME` | how far the leaf's packs are indexed, and its totals; of Encrypt, how far it has read the labels, see `store::encrypt::entry` |
 //! | state | `pack:NAME:` number (8) | length of a sealed pack |
 //! | state | `slot:NAME` | the store's slot (2) in the family `stores` |
 //! | state | `slots` | the last slot given (2) |
 //! | state | `level:SIDE` NUL other side | up to which record of the other a mirror's side has everything: pack, offset |
-//! | state | `side:NAME` | what proves that a directory is the side it was, see `store::marked` |
+//! | state | `side:NAME` | what proves that a directory is the one it was, see `store::proof` |
 //! | state | `log-stack` | the stack of stores that held the log when `applied` got its place |
 //! | objects | object key (20) | BLAKE3 of the encoding (32), the encoding |
 //! | metas | meta key (20) | BLAKE3 of its encoding (first 16), key of a set that holds it (20), position (varint) |
@@ -39,6 +40,8 @@ pub const COMPLETE: &[u8] = b"complete";
 pub const GENESIS: &[u8] = b"genesis";
 /// How far the log is applied.
 pub const APPLIED: &[u8] = b"applied";
+/// The blob that the last applied record is.
+pub const APPLIED_BLOB: &[u8] = b"applied-blob";
 /// Totals over all backups.
 pub const TOTALS: &[u8] = b"totals";
 
@@ -66,7 +69,7 @@ pub fn level(side: &str, other: &str) -> Vec<u8> {
     [b"level:", side.as_bytes(), &[0], other.as_bytes()].concat()
 }
 
-/// What proves that a directory is the side it was.
+/// What proves that a directory is the one it was.
 pub fn side(name: &str) -> Vec<u8> {
     [b"side:", name.as_bytes()].concat()
 }

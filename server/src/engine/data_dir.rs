@@ -28,7 +28,8 @@ use crate::{
         StoreError,
         blobsfile::{BlobsFile, PACK_BYTES},
         disk::Disk,
-        stack::{Ground, Purpose, Room, local_dirs, name_of},
+        proof::Place,
+        stack::{Ground, Purpose, Room, local_dirs, name_of, places},
     },
 };
 
@@ -70,6 +71,21 @@ pub enum OpenError {
         dir: PathBuf,
         /// What the index engine said.
         source: IndexError,
+    },
+    /// There is no log where the config says, though the index knows of one.
+    #[error(
+        "{what}: no log is here, though the index holds one up to record {applied}. Name the place of the log in the config, \
+         mount its disk, or put its packs back. If it is lost for good, `datadb-server heal --data-dir {dir} --accept-empty \
+         PATH` (with the server's --config, if it has one) takes an empty directory for it, and the server opens read-only",
+        dir = dir.display()
+    )]
+    EmptyLog {
+        /// Where it should be.
+        what: String,
+        /// The last record that the index was told of.
+        applied: u64,
+        /// The data directory.
+        dir: PathBuf,
     },
     /// Sides of a mirror are away, and nobody knows whether they hold a repository.
     #[error("there is no repository yet, and none is made while a side is away that may hold one: {what}")]
@@ -208,6 +224,21 @@ impl DataDir {
     pub(super) fn ground(&self, index: &SharedIndex, room: Room, purpose: Purpose) -> Ground {
         let (root, disk, index) = (self.root.clone(), self.disk.clone(), index.clone());
         Ground { root, disk, pack_bytes: self.pack_bytes, index, room, purpose }
+    }
+
+    /// The directories of packs that a tree needs.
+    pub(super) fn places(&self, room: Room) -> Vec<Place> {
+        places(self.tree(room), &self.root, room)
+    }
+
+    /// Whether anything is kept in more than one place, so that what one lost can come from another.
+    pub fn has_copies(&self) -> bool {
+        self.config.blobs.copies() > 1 || self.config.log().copies() > 1
+    }
+
+    /// The file layer.
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// Whether any directory of packs that a tree needs holds some.

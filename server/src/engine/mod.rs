@@ -4,6 +4,7 @@
 //! written where it holds: blob before reference in `objects`, all or nothing in `committer`, verified at every border in
 //! `upload` and `download`, the disposable index in `open`.
 
+pub mod accept;
 pub mod browse;
 pub mod clock;
 pub mod commit;

@@ -4,7 +4,7 @@
 //! the applied end; a rebuild is the same thing from an empty index, in a new directory that is renamed when complete.
 //! Packs or a log without a complete index are refused: an empty index never passes for a new repository.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use datadb::{FORMAT_VERSION, chunking::ChunkerParams, failpoint};
 
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     db::{Family, SharedIndex, keys},
     log::{
-        Log, LogError, LogReader, Position,
+        Log, LogError, LogReader, Position, end,
         kin::LogKin,
         record::{Body, CopyPlace, Genesis},
     },
@@ -91,14 +91,61 @@ async fn applied(index: &SharedIndex, stack: &str) -> Result<Position, OpenError
         let applied = index.applied()?;
         let known = index.get(Family::State, keys::LOG_STACK)?;
         let is_same = known.as_ref().is_none_or(|known| *known == stack.as_bytes());
-        if known.is_none() || !is_same {
-            let mut batch = index.batch();
-            batch.put(Family::State, keys::LOG_STACK, stack.as_bytes());
-            index.write(batch)?;
-        }
         Ok(if is_same { applied } else { Position { cursor: None, ..applied } })
     })
     .await
+}
+
+/// Looks whether the log holds the last record that the index was told of, on every side of a mirror that is relied on, and
+/// gives the reason not to write to it if it doesn't. Only then its directories are known as the log's.
+///
+/// # Errors
+/// If there is no log at all, and nothing says that it was lost here.
+async fn check_log(
+    dir: &DataDir,
+    index: &SharedIndex,
+    log: &Stack,
+    report: &OpenReport,
+    applied: Position,
+    purpose: Purpose,
+) -> Result<Option<String>, OpenError> {
+    let blob = match end::check(&log.store, &applied).await {
+        Ok(blob) => blob,
+        Err(LogError::Ends { last: 0, applied }) if report.damage.is_empty() || !log.unproven().is_empty() => {
+            let unproven: Vec<String> = log.unproven().iter().map(|dir| dir.display().to_string()).collect();
+            let what = if unproven.is_empty() { log.store.to_string() } else { unproven.join(", ") };
+            return Err(OpenError::EmptyLog { what, applied, dir: dir.root.clone() });
+        }
+        Err(error @ (LogError::Ends { .. } | LogError::Differs { .. })) => {
+            return Ok(Some(read_only_for(&error.to_string(), &dir.root)));
+        }
+        Err(error) => return Err(OpenError::Log { last: applied.sequence, time: 0, source: error }),
+    };
+    if purpose == Purpose::Serve {
+        for mirror in log.mirrors() {
+            for (side, store) in mirror.level_stores() {
+                if let Err(error) = end::check(&store, &applied).await {
+                    let heal =
+                        format!("bring the sides level with `datadb-server heal --data-dir {}`", dir.root.display());
+                    return Ok(Some(format!("{side}: {error}; {heal}, or take this side out of the config")));
+                }
+            }
+        }
+    }
+    log.accept().await?;
+    let (index, stack) = (index.clone(), dir.stack_name(dir.log_room()));
+    blocking(move || index.note_log(&stack, &Position { blob, ..applied })).await?;
+    Ok(None)
+}
+
+/// What is wrong with the log, and what can be done.
+fn read_only_for(what: &str, root: &Path) -> String {
+    format!(
+        "{what}; what is in the index can still be restored. Name the place of the whole log in the config, or put its packs \
+         back where they were, and start again; or go on from where this log ends, and forget what came after it, with \
+         `datadb-server rebuild --data-dir {}` (with the server's --config, if it has one)",
+        root.display()
+    )
 }
 
 /// Brings an index up to the end of log and packs. A rebuild starts from an empty one, and does not forgive a gap.
@@ -115,7 +162,10 @@ async fn bring_up(
     let applied = applied(&index, &dir.stack_name(dir.log_room())).await?;
     // What one side of a mirror lost, it got back from another, or the next record is missing.
     let has_copies = !log.mirrors().is_empty();
-    let mut read_only = if has_copies { None } else { lost_before(&log_report, applied) };
+    let mut read_only = if has_copies { None } else { lost_before(&log_report, applied, &dir.root) };
+    if read_only.is_none() {
+        read_only = check_log(dir, &index, &log, &log_report, applied, purpose).await?;
+    }
     let mut reader = LogReader::new(log.store.clone(), applied, has_copies);
     let (mut replayed, mut last_time) = (0, 0);
     let mut recorded = Recorded::default();
@@ -144,6 +194,7 @@ async fn bring_up(
     let ground = dir.ground(&index, Room::Blobs, purpose);
     let settle = (purpose != Purpose::Heal).then_some(SETTLE);
     let blobs = Stack::open(dir.tree(Room::Blobs), ground, recorded, settle, None).await?;
+    blobs.accept().await?;
     let blob_leaves = blobs.take_reports();
     let blobs_report = OpenReport::of_all(blob_leaves.iter().map(|(_, report)| report));
     progress(&format!("packs: {} records added", blobs_report.records_added));
@@ -154,13 +205,11 @@ async fn bring_up(
 }
 
 /// Why the log can't be continued, if it lost records that the index holds.
-fn lost_before(report: &OpenReport, applied: Position) -> Option<String> {
+fn lost_before(report: &OpenReport, applied: Position, root: &Path) -> Option<String> {
     let end = applied.cursor?;
     let lost = report.damage.iter().find(|damage| damage.cursor <= end)?;
-    Some(format!(
-        "the log lost {} bytes at {} of pack {:016x}; what is in the index can still be restored",
-        lost.bytes, lost.cursor.offset, lost.cursor.pack
-    ))
+    let (bytes, offset, pack) = (lost.bytes, lost.cursor.offset, lost.cursor.pack);
+    Some(read_only_for(&format!("the log lost {bytes} bytes at {offset} of pack {pack:016x}"), root))
 }
 
 impl Engine {
@@ -336,6 +385,20 @@ pub async fn heal(
     }
     let log = open_log(&dir, &index, Purpose::Heal).await?;
     let stores = bring_up(&dir, index, log, Purpose::Heal, progress).await?;
+    let healed = heal_all(&stores, is_thorough, now, progress).await;
+    stores.stop().await;
+    healed?;
+    let Stores { index, found, .. } = stores;
+    blocking(move || index.sync()).await?;
+    Ok(found)
+}
+
+async fn heal_all(
+    stores: &Stores,
+    is_thorough: bool,
+    now: i64,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), OpenError> {
     if let Some(reason) = &stores.read_only {
         return Err(EngineError::refused(datadb::Kind::Internal, format!("nothing is healed: {reason}")).into());
     }
@@ -346,11 +409,7 @@ pub async fn heal(
     for mirror in stores.log.mirrors().into_iter().chain(stores.blobs.mirrors()) {
         mirror.heal(is_thorough, progress).await?;
     }
-    note_marks(&stores, now).await?;
-    stores.stop().await;
-    let Stores { index, found, .. } = stores;
-    blocking(move || index.sync()).await?;
-    Ok(found)
+    note_marks(stores, now).await
 }
 
 /// Puts damaged records into the log, so that a rebuild takes the copies that healed them, and those that verify again.

@@ -4,17 +4,18 @@
 //! digest of the one before it, so that a lost, a foreign or a swapped record is found.
 
 pub mod effect;
+pub mod end;
 pub mod kin;
 pub mod reader;
 pub mod record;
 
 use bytes::Bytes;
-use datadb::{BlobRef, Bundle, Digest, bundle::BundleBuilder, codec::DecodeError, limits};
+use datadb::{BlobId, BlobRef, Bundle, Digest, bundle::BundleBuilder, codec::DecodeError, limits};
 use thiserror::Error;
 
 pub use self::reader::LogReader;
 use self::record::{Body, Record};
-use crate::store::{Cursor, Durable, Outcome, SharedStore, StoreError, blocking};
+use crate::store::{Cursor, Durable, Outcome, Put, SharedStore, StoreError, blocking};
 
 /// zstd level of log records; a part compresses in milliseconds.
 const LEVEL: i32 = 3;
@@ -71,6 +72,14 @@ pub enum LogError {
         /// The last record applied.
         applied: u64,
     },
+    /// The record that the index was last told of is another one here.
+    #[error(
+        "log: its record number {sequence} is not the one that the index holds: another repository's, or written apart"
+    )]
+    Differs {
+        /// Its sequence number.
+        sequence: u64,
+    },
 }
 
 /// How far the log is applied.
@@ -82,11 +91,13 @@ pub struct Position {
     pub digest: Digest,
     /// Where the record lies.
     pub cursor: Option<Cursor>,
+    /// The blob that the record is; `None` before the first, and where an older version has not kept it.
+    pub blob: Option<BlobId>,
 }
 
 impl Position {
     /// Before the first record.
-    pub const START: Self = Self { sequence: 0, digest: Digest::new([0; 32]), cursor: None };
+    pub const START: Self = Self { sequence: 0, digest: Digest::new([0; 32]), cursor: None, blob: None };
 }
 
 /// Appends to the log. There is one in a process, and the store's lock keeps other processes out.
@@ -135,7 +146,7 @@ impl Log {
         };
         match result {
             Ok(cursor) => {
-                self.position = Position { sequence: number, digest: blob.digest, cursor };
+                self.position = Position { sequence: number, digest: blob.digest, cursor, blob: Some(blob.id) };
                 Ok(Some(Logged { record, position: self.position }))
             }
             Err(error) => {
@@ -203,7 +214,8 @@ impl Log {
             }
             return Err(error.into());
         }
-        self.position = Position { sequence: record.sequence, digest: blob.digest, cursor: put.cursor };
+        let Put { cursor, .. } = put;
+        self.position = Position { sequence: record.sequence, digest: blob.digest, cursor, blob: Some(blob.id) };
         Ok(Logged { record, position: self.position })
     }
 }

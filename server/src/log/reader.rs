@@ -160,7 +160,7 @@ impl LogReader {
         // While records lie before this place whose turn has not come, whoever goes on begins at the front.
         let is_in_order = self.scan.early.is_empty() && !self.scan.has_dropped;
         let cursor = self.scan.at.filter(|_| is_in_order);
-        self.position = Position { sequence: record.sequence, digest: blob.digest, cursor };
+        self.position = Position { sequence: record.sequence, digest: blob.digest, cursor, blob: Some(blob.id) };
         self.recent.insert(record.sequence, blob.digest);
         if self.recent.len() > limits::LOG_EARLY_MAX {
             self.recent.pop_first();

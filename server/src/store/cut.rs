@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{DirIdentity, Disk, DiskFile};
 
 /// A sector: the unit in which a write is torn.
 const SECTOR: usize = 512;
@@ -316,6 +316,10 @@ impl Disk for CutDisk {
         let inside = state.files.iter().filter(|(path, _)| path.parent() == Some(dir));
         let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(inside.map(|(path, content)| (name(path), content.live.len() as u64)).collect())
+    }
+
+    fn identity(&self, _: &Path) -> io::Result<Option<DirIdentity>> {
+        Ok(Some(DirIdentity { device: 0, inode: 0, is_mount_point: false }))
     }
 
     fn create_dir(&self, _: &Path) -> io::Result<()> {

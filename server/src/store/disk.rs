@@ -7,7 +7,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt as _},
     path::Path,
     sync::Arc,
 };
@@ -27,6 +27,17 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
 
+/// What tells a directory from another one that takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirIdentity {
+    /// The device.
+    pub device: u64,
+    /// The inode.
+    pub inode: u64,
+    /// Whether another file system begins here.
+    pub is_mount_point: bool,
+}
+
 /// A file system with directories of packs.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Makes a new file for reading and writing; fails if it exists.
@@ -35,7 +46,9 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Names and lengths of the files in a directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>>;
-    /// Makes a directory unless it is there.
+    /// Which directory it is; `None` if it is missing.
+    fn identity(&self, dir: &Path) -> io::Result<Option<DirIdentity>>;
+    /// Makes a directory unless it is there; it, and what had to be made above it, is on the medium then.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Returns when the directory's entries are on the medium.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -99,8 +112,30 @@ impl Disk for RealDisk {
             .collect()
     }
 
+    fn identity(&self, dir: &Path) -> io::Result<Option<DirIdentity>> {
+        // Through links: the directory that they name may be a mount point.
+        let (dir, meta) = match dir.canonicalize().and_then(|dir| fs::metadata(&dir).map(|meta| (dir, meta))) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !meta.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        let is_mount_point = match dir.parent() {
+            Some(parent) => meta.dev() != fs::metadata(parent)?.dev(),
+            None => true,
+        };
+        Ok(Some(DirIdentity { device: meta.dev(), inode: meta.ino(), is_mount_point }))
+    }
+
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        let new: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+        fs::create_dir_all(dir)?;
+        new.into_iter()
+            .filter_map(Path::parent)
+            .filter(|above| above.is_dir())
+            .try_for_each(|above| self.sync_dir(above))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

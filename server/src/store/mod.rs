@@ -28,6 +28,7 @@ pub mod marked;
 pub mod memory;
 pub mod mirror;
 pub mod place;
+pub mod proof;
 pub mod remote;
 pub mod s3;
 pub mod stack;

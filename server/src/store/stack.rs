@@ -19,8 +19,9 @@ use super::{
     counted::{Backend, Counted},
     disk::Disk,
     encrypt::{Encrypt, key::Keys},
-    marked::{self, Marked, Missing, Seen},
+    marked::Marked,
     mirror::{Kin, Mirror, MirrorConfig, Opened, Opener, SideConfig},
+    proof::{self, Place, Proof, Seen},
     s3::{self, CredentialsSource, Requests, S3Config},
 };
 use crate::{
@@ -81,7 +82,7 @@ pub enum Purpose {
     Serve,
     /// To fill an empty index.
     Rebuild,
-    /// To make all sides whole, missing directories included.
+    /// To make all sides whole.
     Heal,
 }
 
@@ -135,6 +136,14 @@ struct Parts {
     mirrors: Mutex<Vec<Mirror>>,
     reports: Mutex<Vec<LeafReport>>,
     marks: Mutex<HashMap<String, Marks>>,
+    proofs: Mutex<Proofs>,
+}
+
+/// What is to be noted of the directories, until the stack is accepted; after that it is noted at once.
+#[derive(Debug, Default)]
+struct Proofs {
+    is_accepted: bool,
+    waiting: Vec<Proof>,
 }
 
 /// What a tree became.
@@ -209,6 +218,25 @@ impl Stack {
         blocking(move || marks.iter().try_fold(0, |sum, marks| Ok(sum + marks.recheck()?))).await
     }
 
+    /// Directories that nothing proves to be what they were: new ones, and those of sides that lost everything.
+    pub fn unproven(&self) -> Vec<PathBuf> {
+        lock(&self.parts.proofs).waiting.iter().filter(|proof| proof.is_new()).map(|proof| proof.dir.clone()).collect()
+    }
+
+    /// From now on its directories are those that are known by their names. To be called when it is certain that the stack
+    /// is the right one.
+    pub async fn accept(&self) -> Result<(), StoreError> {
+        let parts = self.parts.clone();
+        blocking(move || {
+            let mut proofs = lock(&parts.proofs);
+            proofs.waiting.iter().try_for_each(Proof::write)?;
+            proofs.waiting.clear();
+            proofs.is_accepted = true;
+            Ok(())
+        })
+        .await
+    }
+
     /// What opening the leaves found.
     pub fn take_reports(&self) -> Vec<LeafReport> {
         std::mem::take(&mut *lock(&self.parts.reports))
@@ -228,16 +256,36 @@ async fn stop(parts: &Parts) {
     }
     // Mirrors know how to open leaves again, and so hold the parts that hold them.
     lock(&parts.backends).clear();
+    lock(&parts.proofs).waiting.clear();
 }
 
 /// The directories of packs on this machine that a tree needs.
 pub fn local_dirs(tree: &Tree, root: &Path, room: Room) -> Vec<PathBuf> {
+    places(tree, root, room).into_iter().map(|place| place.packs).collect()
+}
+
+/// The same, with what is to be known of each.
+pub fn places(tree: &Tree, root: &Path, room: Room) -> Vec<Place> {
     match tree {
-        Tree::BlobsFile { path } => vec![packs_dir(root, path, room)],
+        Tree::BlobsFile { path } => vec![place_of(root, path, room, false)],
         Tree::S3(_) => Vec::new(),
-        Tree::Encrypt { inner, .. } => local_dirs(inner, root, room),
-        Tree::Mirror { sides, .. } => sides.iter().flat_map(|side| local_dirs(&side.tree, root, room)).collect(),
+        Tree::Encrypt { inner, .. } => places(inner, root, room),
+        Tree::Mirror { sides, .. } => {
+            let of_sides = sides.iter().flat_map(|side| places(&side.tree, root, room));
+            of_sides.map(|place| Place { is_side: true, ..place }).collect()
+        }
     }
+}
+
+/// A log that lies below the blobs is in the place that they have; beside the data directory's own blobs it has one.
+fn place_of(root: &Path, path: &Path, room: Room, is_side: bool) -> Place {
+    let packs = packs_dir(root, path, room);
+    let is_below = matches!(room, Room::Log { has_own_tree: false }) && !is_own(path, "blobs");
+    let is_beside = matches!(room, Room::Log { has_own_tree: false }) && is_own(path, "blobs");
+    let name = format!("blobsfile:{}", if is_beside { Path::new("meta") } else { path }.display());
+    let dir = if is_below { root.join(path) } else { packs.clone() };
+    let leaf = name_of(&Tree::BlobsFile { path: path.to_owned() }, room);
+    Place { name, dir, packs, leaf, is_relative: path.is_relative(), is_side }
 }
 
 /// Whether it is the data directory's own directory of this name.
@@ -393,26 +441,18 @@ impl Builder {
     }
 
     async fn blobsfile(&self, path: PathBuf, is_side: bool) -> Result<Built, StoreError> {
-        let Ground { root, disk, pack_bytes, index, room, purpose } = self.ground.clone();
+        let ground = self.ground.clone();
         let name = self.checked_name(&Tree::BlobsFile { path: path.clone() })?;
         let (relied, bad) = (self.relied(&name), self.bad(&name));
-        let (base, dir) = (root.join(&path), packs_dir(&root, &path, room));
-        let missing = match purpose {
-            _ if path.is_relative() => Missing::MadeAgain,
-            Purpose::Heal => Missing::MadeAgain,
-            Purpose::Serve => Missing::MadeIfNew,
-            Purpose::Rebuild => Missing::Away,
-        };
-        let leaf_name = name.clone();
-        let (store, marks, seen, report) = blocking(move || {
-            let mark = format!("blobsfile:{}", path.display());
-            let seen = if is_side { marked::look(&index, &mark, &base, missing)? } else { Seen::Same };
-            let space = Space::of(&index, &leaf_name)?;
-            let (name, dir_of_packs) = (leaf_name, dir.clone());
+        let place = place_of(&ground.root, &path, ground.room, is_side);
+        let (store, marks, (seen, proof), report) = blocking(move || {
+            let looked = proof::look(&ground, &place)?;
+            let Ground { disk, pack_bytes, index, room, .. } = ground;
+            let space = Space::of(&index, &place.leaf)?;
             let config = LeafConfig {
-                name,
-                dir: dir_of_packs,
-                disk,
+                name: place.leaf,
+                dir: place.packs.clone(),
+                disk: disk.clone(),
                 space,
                 pack_bytes,
                 reserve_bytes: room.reserve_bytes(),
@@ -421,15 +461,30 @@ impl Builder {
             };
             let (leaf, report) = BlobsFile::open(config, relied, &bad)?;
             let marks = leaf.marks();
-            let leaf: SharedStore = Arc::new(leaf);
-            let leaf = if is_side { Arc::new(Marked::around(leaf, &dir)?) } else { leaf };
-            Ok::<_, StoreError>((leaf, marks, seen, report))
+            let leaf: SharedStore = Arc::new(Marked::around(Arc::new(leaf), disk, &place.packs)?);
+            Ok::<_, StoreError>((leaf, marks, looked, report))
         })
         .await?;
+        self.note(proof).await?;
         let bad_blobs = store.stats().await?.bad_blobs;
         let is_hurt = seen == Seen::Wiped || report.lost_blobs > 0 || bad_blobs > 0;
         lock(&self.parts.marks).insert(name.clone(), marks);
         Ok(Built { store: self.leaf("blobsfile", name, store, report, None), is_hurt })
+    }
+
+    /// Notes what proves a directory, at once or when the stack is accepted.
+    async fn note(&self, proof: Proof) -> Result<(), StoreError> {
+        let parts = self.parts.clone();
+        blocking(move || {
+            let mut proofs = lock(&parts.proofs);
+            if proofs.is_accepted {
+                return proof.write();
+            }
+            proofs.waiting.retain(|waiting| waiting.dir != proof.dir);
+            proofs.waiting.push(proof);
+            Ok(())
+        })
+        .await
     }
 
     async fn s3(&self, s3: S3Config) -> Result<Built, StoreError> {

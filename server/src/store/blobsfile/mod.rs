@@ -10,6 +10,7 @@ mod append;
 mod catch_up;
 mod entry;
 mod flush;
+pub mod known;
 pub(in crate::store) mod pack;
 mod read;
 pub mod recheck;

@@ -163,6 +163,12 @@ impl Mirror {
         }
     }
 
+    /// The sides that are relied on: level ones that may be read, by their names.
+    pub fn level_stores(&self) -> Vec<(String, SharedStore)> {
+        let level = self.inner.readable().into_iter().filter(|(.., is_level)| *is_level);
+        level.map(|(at, store, _)| (self.inner.sides[at].to_string(), store)).collect()
+    }
+
     /// How the sides are.
     pub async fn status(&self) -> MirrorStatus {
         self.inner.status().await

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::store::{
     blobsfile::pack,
-    disk::{Disk, DiskFile},
+    disk::{DirIdentity, Disk, DiskFile},
 };
 
 /// A prefix of a bucket as a directory of packs.
@@ -105,6 +105,11 @@ impl Disk for S3Disk {
             files.entry(*number).or_insert_with(|| self.file(*number, State::Stored));
         }
         Ok(packs.into_iter().map(|(number, len)| (pack::file_name(number), len)).collect())
+    }
+
+    fn identity(&self, _: &Path) -> io::Result<Option<DirIdentity>> {
+        // A prefix is there as soon as it is named.
+        Ok(Some(DirIdentity { device: 0, inode: 0, is_mount_point: false }))
     }
 
     fn create_dir(&self, _: &Path) -> io::Result<()> {
