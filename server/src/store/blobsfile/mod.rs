@@ -143,6 +143,8 @@ struct Inner {
     /// Records whose marks were lifted, until the log knows.
     lifted: Mutex<Vec<Cursor>>,
     files: Mutex<LruCache<u64, Arc<dyn DiskFile>>>,
+    /// From where on a walk through a pack without a footer is lost, if it is.
+    lost_from: Mutex<LruCache<u64, Option<u64>>>,
 }
 
 #[derive(Debug, Default)]
@@ -275,6 +277,7 @@ impl BlobsFile {
             flushing: Mutex::default(),
             lifted: Mutex::default(),
             files: Mutex::new(LruCache::new(OPEN_FILES_MAX)),
+            lost_from: Mutex::new(LruCache::new(OPEN_FILES_MAX)),
         };
         let mut report = inner.catch_up(relied, bad)?;
         report.lifted_blobs = inner.recheck_at_opening()?;
