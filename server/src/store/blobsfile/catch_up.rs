@@ -93,11 +93,9 @@ impl Inner {
         state.appender.last_number = last.max(indexed.pack).max(durable.pack);
         state.packs = packs;
         (state.totals, state.durable_totals) = (progress.totals, progress.totals);
+        drop(state);
+        self.fold(end.pack)?;
         Ok(progress.report)
-    }
-
-    fn is_sealed(&self, number: u64) -> Result<bool, StoreError> {
-        Ok(self.config.index().get(Family::State, &keys::pack(&self.config.name, number))?.is_some())
     }
 
     /// Adds the records of one pack from an offset on, and gives the length that counts.
@@ -268,8 +266,12 @@ impl Inner {
         durable: Cursor,
         progress: &mut Progress<'_>,
     ) -> Result<(), StoreError> {
+        let folded = self.folded()?;
+        let is_folded_short = !folded.are_all_there(packs);
+        // Up to where the entries tell that a pack without a key should reach.
+        let mut reached: BTreeMap<u64, u64> = BTreeMap::new();
         let mut short: HashMap<u64, u64> = HashMap::new();
-        for number in 1..=indexed.pack.max(durable.pack) {
+        for number in folded.up_to + 1..=indexed.pack.max(durable.pack) {
             let sealed = self.config.index().get(Family::State, &keys::pack(&self.config.name, number))?;
             let sealed = sealed.and_then(|len| Some(u64::from_be_bytes(len.as_slice().try_into().ok()?)));
             let position = |cursor: Cursor| if cursor.pack == number { cursor.offset } else { 0 };
@@ -281,12 +283,14 @@ impl Inner {
                 short.insert(number, actual);
             }
         }
-        if short.is_empty() {
+        if short.is_empty() && !is_folded_short {
             return Ok(());
         }
-        let is_lost = |entry: &Entry| {
-            let len = short.get(&entry.cursor.pack);
-            !entry.is_bad && len.is_some_and(|len| entry.cursor.offset + entry.record_len > *len)
+        let is_beyond = |entry: &Entry| {
+            let number = entry.cursor.pack;
+            let there = || packs.get(&number).copied().unwrap_or(0);
+            let len = if number <= folded.up_to { is_folded_short.then(there) } else { short.get(&number).copied() };
+            len.is_some_and(|len| entry.cursor.offset + entry.record_len > len)
         };
         let mut after = None;
         loop {
@@ -296,7 +300,12 @@ impl Inner {
             for (id, value) in &page {
                 let mut entry = Entry::decode(value).map_err(IndexError::value("a blob's entry"))?;
                 let is_marked = BlobId::try_from(&id[..]).is_ok_and(|id| progress.fresh.contains_key(&id));
-                if is_lost(&entry) && !is_marked {
+                let Cursor { pack, offset } = entry.cursor;
+                if is_beyond(&entry) && pack <= folded.up_to {
+                    let end = reached.entry(pack).or_default();
+                    *end = (offset + entry.record_len).max(*end);
+                }
+                if is_beyond(&entry) && !entry.is_bad && !is_marked {
                     entry.is_bad = true;
                     progress.totals.bad_blobs += 1;
                     progress.report.lost_blobs += 1;
@@ -304,6 +313,11 @@ impl Inner {
                 }
             }
         }
+        let told = reached.into_iter().map(|(pack, end)| {
+            let offset = packs.get(&pack).copied().unwrap_or(0);
+            Damage { cursor: Cursor { pack, offset }, bytes: end - offset }
+        });
+        progress.report.damage.extend(told);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod append;
 mod catch_up;
 mod entry;
 mod flush;
+mod folded;
 pub(in crate::store) mod pack;
 mod read;
 pub mod recheck;

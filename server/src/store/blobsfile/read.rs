@@ -13,7 +13,7 @@ use super::{
     scan::{Scan, Step},
 };
 use crate::{
-    db::{Family, IndexError, keys},
+    db::IndexError,
     store::{Cursor, Damage, Item, StoreError, Stored, disk::DiskFile},
 };
 
@@ -161,7 +161,7 @@ impl Inner {
             let start = after.filter(|cursor| cursor.pack == number).map(|cursor| cursor.offset);
             let file = self.file(number)?;
             let io = |source| StoreError::io(self.path(number).display(), source);
-            let is_sealed = self.config.index().get(Family::State, &keys::pack(&self.config.name, number))?.is_some();
+            let is_sealed = self.is_sealed(number)?;
             let by_footer = if is_sealed { Scan::by_footer(&*file, start, len).map_err(io)? } else { None };
             let mut scan = match (by_footer, start) {
                 (Some(scan), _) => scan,
