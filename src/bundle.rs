@@ -1,10 +1,17 @@
 //! Bundles: blobs compressed together as one frame. The unit of upload, of storage and of download.
+//!
+//! **Nothing but the blobs.** The data of a compressed bundle is exactly one zstd frame (RFC 8878), which tells its plain length
+//! in its head; no other frame, no skippable one and no byte stands before or behind it, and it is not longer than what it
+//! holds, for what doesn't shrink is kept raw. So no bundle takes more room than its limits say.
 
 use std::{cell::RefCell, io};
 
 use bytes::Bytes;
 use thiserror::Error;
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::{
+    bulk::{Compressor, Decompressor},
+    zstd_safe,
+};
 
 use crate::{
     blob::{BlobId, BlobRef},
@@ -65,11 +72,18 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Checks the shape: the table is whole, not empty, within limits, and its lengths add up to `plain_bytes`.
-    /// The data stays unread.
+    /// Checks the shape: the table is whole, not empty, within limits, its lengths add up to `plain_bytes`, and the data is
+    /// not longer than that. The data stays unread.
     pub fn new(codec: Codec, plain_bytes: u32, table: Bytes, data: Bytes) -> Result<Self, BundleError> {
         let bundle = Self { codec, plain_bytes, table, data };
-        let (refs, rest) = bundle.table.as_chunks::<{ BlobRef::LEN }>();
+        bundle.check()?;
+        Ok(bundle)
+    }
+
+    /// Checks the same once more, of a bundle that was made here: that everybody else will read it.
+    pub fn check(&self) -> Result<(), BundleError> {
+        let Self { codec, plain_bytes, .. } = *self;
+        let (refs, rest) = self.table.as_chunks::<{ BlobRef::LEN }>();
         if refs.is_empty() || !rest.is_empty() {
             return Err(DecodeError::rule("table", "is not a whole number of refs").into());
         }
@@ -85,11 +99,20 @@ impl Bundle {
         if plain_bytes as usize > max {
             return Err(DecodeError::rule("plain length", "exceeds its limit").into());
         }
-        let sum: u64 = bundle.refs().map(|blob| u64::from(blob.len)).sum();
+        let sum: u64 = self.refs().map(|blob| u64::from(blob.len)).sum();
         if sum != u64::from(plain_bytes) {
             return Err(DecodeError::rule("table", "lengths do not add up to the plain length").into());
         }
-        Ok(bundle)
+        let data_bytes = self.data.len() as u64;
+        let is_right_length = match codec {
+            Codec::Raw => data_bytes == sum,
+            Codec::Zstd => data_bytes <= sum,
+        };
+        if !is_right_length {
+            let rule = "is not as long as its blobs: what does not shrink is sent raw, and nothing stands beside the one frame";
+            return Err(DecodeError::rule("data", rule).into());
+        }
+        Ok(())
     }
 
     /// How the data is coded.
@@ -154,7 +177,20 @@ fn compress(plain: &[u8], level: i32) -> io::Result<Vec<u8>> {
     })
 }
 
+/// Starts a frame that holds data; there are others that hold nothing, and are passed over.
+const FRAME_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+
+/// Whether these bytes are one frame and nothing else, which says that it holds so many.
+fn is_one_frame(bytes: &[u8], plain_bytes: usize) -> bool {
+    bytes.starts_with(&FRAME_MAGIC)
+        && zstd_safe::find_frame_compressed_size(bytes) == Ok(bytes.len())
+        && matches!(zstd_safe::get_frame_content_size(bytes), Ok(Some(len)) if len == plain_bytes as u64)
+}
+
 fn decompress(frame: &[u8], plain_bytes: usize) -> io::Result<Vec<u8>> {
+    if !is_one_frame(frame, plain_bytes) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     DECOMPRESSOR.with_borrow_mut(|kept| {
         let decompressor = match kept {
             Some(kept) => kept,

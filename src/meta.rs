@@ -282,6 +282,22 @@ impl Meta {
         meta.checked()
     }
 
+    /// The name in an encoding that was accepted once, without reading what stands behind it.
+    pub(crate) fn encoded_name(bytes: &[u8]) -> Result<Option<Name>, DecodeError> {
+        let mut r = Reader::new(bytes);
+        for field in ["salt", "kind", "file type"] {
+            r.u8(field)?;
+        }
+        for field in ["mode", "uid", "gid"] {
+            r.varint32(field)?;
+        }
+        r.signed("mtime seconds")?;
+        r.varint32("mtime nanoseconds")?;
+        r.varint("size")?;
+        let name = r.bytes("name", limits::NAME_BYTES_MAX)?;
+        if name.is_empty() { Ok(None) } else { Name::new(name).map(Some) }
+    }
+
     fn decode_options(&mut self, r: &mut Reader<'_>) -> Result<(), DecodeError> {
         let mut last = 0;
         while r.remaining() > 0 {

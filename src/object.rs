@@ -153,6 +153,85 @@ impl Object {
     }
 }
 
+/// What whoever names an object must know of it, be it ever so long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// A meta that stands alone.
+    Meta,
+    /// The entries of a directory, or of a segment of one.
+    Set {
+        /// How many.
+        entries: u64,
+        /// The name of the first.
+        first: Option<Name>,
+    },
+    /// The segments of a large directory.
+    SetHead,
+    /// The chunks of a file, or of a segment of one.
+    List {
+        /// How many.
+        chunks: u64,
+        /// Their lengths added up.
+        len: u64,
+    },
+    /// The segments of a large file's list.
+    ListHead {
+        /// Their lengths added up.
+        len: u64,
+    },
+}
+
+impl Summary {
+    /// Of an encoding that was accepted once; takes no memory but for a name, and reads no further than it must.
+    pub fn of(encoding: &[u8]) -> Result<Self, DecodeError> {
+        let too_long = || DecodeError::rule("length", "does not fit 64 bits");
+        let mut r = Reader::new(encoding);
+        r.u8("salt")?;
+        Ok(match r.u8("kind")? {
+            KIND_META => Self::Meta,
+            KIND_SET => {
+                let entries = r.count("entries", 1)? as u64;
+                Self::Set { entries, first: Meta::encoded_name(r.bytes("meta", limits::META_BYTES_MAX)?)? }
+            }
+            KIND_SET_HEAD => Self::SetHead,
+            KIND_LIST => {
+                let chunks = r.count("chunks", 2)? as u64;
+                let mut len = 0u64;
+                for _ in 0..chunks {
+                    len = len.checked_add(r.varint("length")?).ok_or_else(too_long)?;
+                    if r.u8("chunk form")? == 1 {
+                        r.raw("blob", BlobId::LEN)?;
+                    }
+                }
+                Self::List { chunks, len }
+            }
+            KIND_LIST_HEAD => {
+                let mut len = 0u64;
+                for _ in 0..r.count("segments", 22)? {
+                    r.raw("segment", BlobId::LEN)?;
+                    r.varint("chunks")?;
+                    len = len.checked_add(r.varint("length")?).ok_or_else(too_long)?;
+                }
+                Self::ListHead { len }
+            }
+            other => return Err(DecodeError::Unknown { field: "object kind", value: u64::from(other) }),
+        })
+    }
+
+    /// Whether a directory's `ref` may name it.
+    pub const fn is_directory(&self) -> bool {
+        matches!(self, Self::Set { .. } | Self::SetHead)
+    }
+
+    /// How long a file is whose `ref` names it; `None` if none may.
+    pub const fn file_len(&self) -> Option<u64> {
+        match self {
+            Self::List { len, .. } | Self::ListHead { len } => Some(*len),
+            Self::Meta | Self::Set { .. } | Self::SetHead => None,
+        }
+    }
+}
+
 fn meta_blobs(meta: &Meta) -> impl Iterator<Item = BlobId> + '_ {
     let content = match meta.content {
         Content::Blob(id) => Some(id),
@@ -178,11 +257,6 @@ fn encode_set<I: ExactSizeIterator<Item = Vec<u8>>>(salt: u8, metas: I) -> Vec<u
 /// Whether an encoding is that of a set (or of a segment of one).
 pub fn is_set(encoding: &[u8]) -> bool {
     encoding.get(1) == Some(&KIND_SET)
-}
-
-/// Whether a kind (the second byte of an encoding) is what a directory's `ref` may be.
-pub const fn is_directory_kind(kind: u8) -> bool {
-    matches!(kind, KIND_SET | KIND_SET_HEAD)
 }
 
 /// The encodings of the metas in a set's encoding, in order; for whoever needs their keys.

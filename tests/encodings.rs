@@ -300,6 +300,38 @@ proptest! {
         }
     }
 
+    /// Frames that hold nothing, a second frame, bytes behind the frame, a frame of empty blocks, one that doesn't tell its
+    /// length: all of them would take room that no limit counts. Refused where they are sent, and where they are read.
+    #[test]
+    fn a_bundle_is_one_frame_and_nothing_else(len in 200usize..5000, skipped in 0usize..150, way in 0u8..7) {
+        let blob = vec![7; len];
+        let good = bundle(std::slice::from_ref(&blob));
+        prop_assert_eq!(good.codec(), Codec::Zstd);
+        let frame = good.data().to_vec();
+        let skippable = |bytes: usize| [&[0x50, 0x2A, 0x4D, 0x18][..], &(bytes as u32).to_le_bytes(), &vec![9; bytes]].concat();
+        let nothing = zstd::bulk::compress(b"", 1)?;
+        let data = match way {
+            0 => [skippable(skipped), frame].concat(),
+            1 => [frame, skippable(skipped)].concat(),
+            2 => [frame, skippable(len * 3)].concat(),
+            3 => [frame, vec![0; skipped + 1]].concat(),
+            4 => [frame, nothing].concat(),
+            5 => [nothing, frame].concat(),
+            _ => zstd::stream::encode_all(&blob[..], 1)?,
+        };
+        let read = Bundle::new(Codec::Zstd, good.plain_bytes(), good.table().clone(), data.into());
+        prop_assert!(read.and_then(|bundle| bundle.verify()).is_err(), "way {}", way);
+    }
+
+    #[test]
+    fn data_that_is_longer_than_its_blobs_is_refused_unread(len in 0usize..3000, more in 1usize..3000) {
+        let good = bundle(&[vec![7; len]]);
+        for codec in [Codec::Raw, Codec::Zstd] {
+            let read = Bundle::new(codec, good.plain_bytes(), good.table().clone(), vec![7; len + more].into());
+            prop_assert!(read.is_err());
+        }
+    }
+
     #[test]
     fn noise_is_no_bundle_and_never_a_panic(
         codec in 0u8..2, plain_bytes in prop_oneof![any::<u32>(), 0u32..300],

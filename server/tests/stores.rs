@@ -5,7 +5,11 @@
 use std::{fs, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use datadb::BlobId;
+use datadb::{
+    BlobId,
+    api::{self, store_client::StoreClient},
+    limits,
+};
 use datadb_server::{
     db::{Index, space::Space},
     engine::{Engine, clock::SystemClock, open::DataDir},
@@ -14,7 +18,7 @@ use datadb_server::{
     store::{
         BlobStore, Presence, SharedStore, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, OpenReport, Relied},
-        conformance::{bundle, bytes_of, check, sample},
+        conformance::{assert_kept, bundle, bytes_of, check, put_around_the_limits, sample},
         counted::{Counted, Traffic},
         disk::RealDisk,
         faulty::{Fault, Faulty},
@@ -114,6 +118,33 @@ async fn the_grpc_pair_conforms() {
     assert!(ended.is_err_and(|error| error.is_cancelled()));
     let id = BlobId::of(b"who knows");
     assert_eq!(Remote::new("http://127.0.0.1:1").unwrap().find(&[id]).await.unwrap(), [Presence::Unknown]);
+}
+
+/// Limits are the server's, whoever asks: a label that no reader would take is refused, in words, and leaves no trace.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_is_too_long_is_refused_by_the_server_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = DataDir::hold(dir.path(), Arc::new(RealDisk)).unwrap();
+    let (engine, _) = Engine::open(held, Arc::new(SystemClock)).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = rpc::router(engine).await.unwrap();
+    let server = tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
+    let mut client = StoreClient::connect(url).await.unwrap();
+    let blob = sample(1, 100);
+    for (more, is_fine) in [(1, false), (100_000, false), (0, true)] {
+        let label = sample(2, limits::LABEL_BYTES_MAX + more);
+        let request = api::StorePutRequest { bundle: Some((&bundle(std::slice::from_ref(&blob))).into()), label };
+        let answer = client.put(request).await;
+        assert_eq!(answer.is_ok(), is_fine);
+        if let Err(status) = answer {
+            assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+            assert!(status.message().contains(&limits::LABEL_BYTES_MAX.to_string()), "{status}");
+        }
+        let records = client.totals(api::StoreTotalsRequest {}).await.unwrap().into_inner().records;
+        assert_eq!(records, u64::from(is_fine));
+    }
+    server.abort();
 }
 
 async fn put(store: &dyn BlobStore, blob: &Bytes) {
@@ -223,4 +254,36 @@ async fn a_header_that_never_reached_the_disk_is_no_damage() {
     put(&store, &sample(2, 4000)).await;
     store.flush().await.unwrap();
     assert!(matches!(store.find(&there[1..2]).await.unwrap()[0], Presence::Have(_)));
+}
+
+/// Everything within the limits and a little beyond, of random sizes: what was accepted is there after a new start, after a
+/// rebuild by footers, and after a rebuild by the records alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_is_there_after_a_new_start_and_after_a_rebuild() {
+    for (seed, pack_bytes) in [(2, 8 << 20), (3, 1 << 20)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = try_open(dir.path(), pack_bytes);
+        let kept = put_around_the_limits(&store, seed).await;
+        store.flush().await.unwrap();
+        assert_kept(&store, &kept).await;
+        drop(store);
+        let (store, _) = try_open(dir.path(), pack_bytes);
+        assert_kept(&store, &kept).await;
+        drop(store);
+        for has_footers in [true, false] {
+            fs::remove_dir_all(dir.path().join("index")).unwrap();
+            if !has_footers {
+                for pack in fs::read_dir(dir.path().join("blobs")).unwrap().map(|it| it.unwrap().path()) {
+                    let mut bytes = fs::read(&pack).unwrap();
+                    if bytes.ends_with(b"DataDBnd") {
+                        *bytes.last_mut().unwrap() = 0;
+                        fs::write(&pack, bytes).unwrap();
+                    }
+                }
+            }
+            let (store, report) = try_open(dir.path(), pack_bytes);
+            assert_eq!((&report.damage[..], report.lost_blobs), (&[][..], 0));
+            assert_kept(&store, &kept).await;
+        }
+    }
 }

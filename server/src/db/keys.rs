@@ -10,6 +10,7 @@
 //! | state | `totals` | number of backups, their bytes, number of snapshots, number of objects |
 //! | state | `leaf:NAME` | how far the leaf's packs are indexed, and its totals; of Encrypt, how far it has read the labels, see `store::encrypt::entry` |
 //! | state | `pack:NAME:` number (8) | length of a sealed pack |
+//! | state | `packs:NAME` | the last of the leaf's sealed packs of which only this is kept: how many they are, their length together |
 //! | state | `slot:NAME` | the store's slot (2) in the family `stores` |
 //! | state | `slots` | the last slot given (2) |
 //! | state | `level:SIDE` NUL other side | up to which record of the other a mirror's side has everything: pack, offset |
@@ -80,6 +81,11 @@ pub const LOG_STACK: &[u8] = b"log-stack";
 /// Length of a sealed pack.
 pub fn pack(leaf: &str, number: u64) -> Vec<u8> {
     [b"pack:", leaf.as_bytes(), b":", &number.to_be_bytes()].concat()
+}
+
+/// Sealed packs whose lengths are not kept singly.
+pub fn packs(leaf: &str) -> Vec<u8> {
+    [b"packs:", leaf.as_bytes()].concat()
 }
 
 /// A backup by its key.

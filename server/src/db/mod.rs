@@ -228,6 +228,21 @@ impl Index {
             .collect()
     }
 
+    /// What is read of the values of many keys, in the order of the keys: one after the other, so that never more than one
+    /// value is in memory, however large they are.
+    pub fn read_each<K: AsRef<[u8]>, T>(
+        &self,
+        family: Family,
+        keys: &[K],
+        read: impl Fn(&[u8]) -> T,
+    ) -> Result<Vec<Option<T>>, IndexError> {
+        self.may_wait()?;
+        self.count(keys.len());
+        let family = self.family(family);
+        let one = |key: &K| Ok(self.db.get_pinned_cf(family, key)?.map(|value| read(&value)));
+        keys.iter().map(one).collect()
+    }
+
     /// At most `max` pairs with `from <= key < end`, in the order of the keys. Whoever wants more goes on behind the
     /// last key.
     pub fn scan(&self, family: Family, from: &[u8], end: &[u8], max: usize) -> Result<Vec<Pair>, IndexError> {

@@ -74,9 +74,7 @@ impl Engine {
         let backup = Backup { host, path, time: now, root: key, file_type: meta.file_type, counts, tags, token };
         let draft = Draft { backup: backup.checked()?, time };
         let epoch = self.inner.pending.epoch();
-        if let Some((epoch, part)) = self.inner.pending.take(0) {
-            self.inner.committer.part(epoch, part).await?;
-        }
+        self.inner.committer.parts(&self.inner.pending, 0).await?;
         self.inner.committer.backup(epoch, draft).await
     }
 }

@@ -42,6 +42,9 @@ const GROUP_MAX: usize = 256;
 /// Requests that may wait.
 const QUEUE_MAX: usize = 256;
 
+/// Copies that one entry of the log marks: with the longest names of leaves some MiB.
+const COPIES_MAX: usize = 1 << 14;
+
 /// A backup that is complete but for its time.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -96,6 +99,15 @@ struct Request {
     reply: oneshot::Sender<Result<Done, EngineError>>,
 }
 
+/// Work that is queued.
+struct Waiting(oneshot::Receiver<Result<Done, EngineError>>);
+
+impl Waiting {
+    async fn done(self) -> Result<Done, EngineError> {
+        self.0.await.map_err(|_| EngineError::Stopping)?
+    }
+}
+
 /// Hands work to the committer's task.
 #[derive(Debug)]
 pub struct Committer {
@@ -119,16 +131,31 @@ impl Committer {
         Self { requests: Some(requests).into(), task: Some(task).into() }
     }
 
-    async fn ask(&self, work: Work) -> Result<Done, EngineError> {
+    /// Puts work behind all that came before.
+    async fn queue(&self, work: Work) -> Result<Waiting, EngineError> {
         let (reply, answer) = oneshot::channel();
         let requests = self.requests.lock().await.clone().ok_or(EngineError::Stopping)?;
         requests.send(Request { work, reply }).await.map_err(|_| EngineError::Stopping)?;
-        answer.await.map_err(|_| EngineError::Stopping)?
+        Ok(Waiting(answer))
     }
 
-    /// Puts a part into the log.
-    pub async fn part(&self, epoch: u64, part: Arc<Part>) -> Result<(), EngineError> {
-        self.ask(Work::Part(epoch, part)).await.map(drop)
+    async fn ask(&self, work: Work) -> Result<Done, EngineError> {
+        self.queue(work).await?.done().await
+    }
+
+    /// Puts into the log what waits: all parts that are full, and the open one if it has at least so many bytes. No part
+    /// overtakes one that was filled before it, whoever takes it.
+    pub async fn parts(&self, pending: &Pending, bytes_min: usize) -> Result<(), EngineError> {
+        let mut queued = Vec::new();
+        let in_order = pending.handing_over.lock().await;
+        while let Some((epoch, part)) = pending.take(bytes_min) {
+            queued.push(self.queue(Work::Part(epoch, part)).await?);
+        }
+        drop(in_order);
+        for part in queued {
+            part.done().await?;
+        }
+        Ok(())
     }
 
     /// Makes a backup and gives it its time.
@@ -141,12 +168,18 @@ impl Committer {
 
     /// Records that copies failed verification.
     pub async fn bad(&self, copies: Vec<CopyPlace>) -> Result<(), EngineError> {
-        self.ask(Work::Bad(copies)).await.map(drop)
+        for some in copies.chunks(COPIES_MAX) {
+            self.ask(Work::Bad(some.to_vec())).await?;
+        }
+        Ok(())
     }
 
     /// Records that copies verify again that were called bad.
     pub async fn good(&self, copies: Vec<CopyPlace>) -> Result<(), EngineError> {
-        self.ask(Work::Good(copies)).await.map(drop)
+        for some in copies.chunks(COPIES_MAX) {
+            self.ask(Work::Good(some.to_vec())).await?;
+        }
+        Ok(())
     }
 
     /// Records by when a path's next backup must have come.

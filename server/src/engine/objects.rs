@@ -3,25 +3,38 @@
 //! **Blob before reference.** An object is accepted only after everything that it names is there: its blobs in the store,
 //! its children in the index, among the pending objects, or earlier in the same batch. What it says of them (lengths,
 //! kinds, counts) must be true. Keys are computed here, never believed.
+//!
+//! **Bounded.** A batch is judged in groups of at most [`GROUP_BYTES`], or of one object, and off the async workers. Of what
+//! an object names no more is kept than a [`Summary`], and that of [`CHILDREN_MAX`] at a time, so that the head of a directory of
+//! many million entries takes no more memory than its own encoding does.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, iter, slice};
 
 use bytes::Bytes;
 use datadb::{
     BlobId, FileType, Meta, Object, ObjectKey, ObjectRef, limits,
     meta::Content,
-    object::{Chunk, Encoded, set_members},
+    object::{Chunk, Encoded, Summary, set_members},
     wire::Answer,
 };
 
-use super::{Engine, EngineError};
+use super::{
+    Engine, EngineError,
+    pending::{Inserted, Pending},
+};
 use crate::{
     db::{
-        Family,
+        Family, Index,
         apply::{OBJECT_HEAD_BYTES, meta_mark},
     },
     store::{Presence, blocking},
 };
+
+/// Encoded bytes of objects that are decoded and judged together.
+const GROUP_BYTES: usize = 256 << 10;
+
+/// Children whose summaries are in memory at the same time: some MiB with the longest names.
+const CHILDREN_MAX: usize = 4096;
 
 /// What became of a batch of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,42 +66,128 @@ impl Candidate {
     }
 }
 
-/// What objects name, looked up once for a whole batch.
-struct Surroundings {
-    blobs: HashMap<BlobId, u32>,
-    /// Encodings of children that are there; of sets and segments only what tells their kind.
-    children: HashMap<ObjectKey, Bytes>,
-}
-
 impl Engine {
     /// Accepts objects, children first. Those accepted are found by later ones at once; they are durable when a commit
     /// that came later returns.
     pub async fn put_objects(&self, objects: Vec<Bytes>) -> Result<Accepted, EngineError> {
         let epoch = self.inner.pending.epoch();
-        let candidates = blocking(move || objects.into_iter().map(Candidate::decode).collect::<Result<Vec<_>, _>>());
-        let candidates = candidates.await?;
-        let known =
-            self.known_objects(candidates.iter().map(|candidate| candidate.encoded.object.key).collect()).await?;
-        let taken_metas = self.taken_metas(&candidates).await?;
-        let mut around = self.surroundings(&candidates).await?;
         let mut accepted = Accepted::default();
-        for (candidate, known) in candidates.into_iter().zip(known) {
-            let answer = self.judge(epoch, candidate, known, &taken_metas, &mut around, &mut accepted)?;
-            accepted.answers.push(answer);
+        let mut objects = objects.into_iter().peekable();
+        while let Some(first) = objects.next() {
+            let mut bytes = first.len();
+            let mut group = vec![first];
+            group.extend(iter::from_fn(|| {
+                objects.next_if(|next| {
+                    bytes += next.len();
+                    bytes <= GROUP_BYTES
+                })
+            }));
+            accepted = self.put_group(epoch, group, accepted).await?;
         }
-        if let Some((epoch, part)) = self.inner.pending.take(limits::LOG_PART_BYTES) {
-            self.inner.committer.part(epoch, part).await?;
-        }
+        self.inner.committer.parts(&self.inner.pending, limits::LOG_PART_BYTES).await?;
         Ok(accepted)
     }
 
+    async fn put_group(&self, epoch: u64, group: Vec<Bytes>, mut accepted: Accepted) -> Result<Accepted, EngineError> {
+        let decode = move || -> Result<_, EngineError> {
+            let candidates = group.into_iter().map(Candidate::decode).collect::<Result<Vec<_>, _>>()?;
+            let mut ids: Vec<BlobId> = candidates.iter().flat_map(|candidate| candidate.object.blobs()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            Ok((candidates, ids))
+        };
+        let (candidates, ids) = blocking(decode).await?;
+        let found = if ids.is_empty() { Vec::new() } else { self.inner.blobs.find(&ids).await? };
+        let (index, pending) = (self.inner.index.clone(), self.inner.pending.clone());
+        blocking(move || {
+            let there = ids.into_iter().zip(found).filter_map(|(id, presence)| match presence {
+                Presence::Have(found) => Some((id, found.len)),
+                Presence::Missing | Presence::Unknown => None,
+            });
+            let around = Surroundings { index: &index, pending: &pending, blobs: there.collect() };
+            let keys: Vec<ObjectKey> = candidates.iter().map(|candidate| candidate.encoded.object.key).collect();
+            let known = known_objects(&index, &pending, &keys)?;
+            let taken_metas = around.taken_metas(&candidates)?;
+            for (candidate, known) in candidates.into_iter().zip(known) {
+                let answer = around.judge(epoch, candidate, known, &taken_metas, &mut accepted)?;
+                accepted.answers.push(answer);
+            }
+            Ok(accepted)
+        })
+        .await
+    }
+
+    /// For each key the object that has it, pending or in the index.
+    pub(super) async fn known_objects(&self, keys: Vec<ObjectKey>) -> Result<Vec<Option<ObjectRef>>, EngineError> {
+        let pending = self.inner.pending.clone();
+        self.with_index(move |index| known_objects(index, &pending, &keys)).await
+    }
+}
+
+/// For each key the object that has it. (Pending first: an object goes from there to the index, never back.)
+fn known_objects(index: &Index, pending: &Pending, keys: &[ObjectKey]) -> Result<Vec<Option<ObjectRef>>, EngineError> {
+    let waiting = pending.objects(keys);
+    let packed: Vec<&[u8; 20]> = keys.iter().map(ObjectKey::as_bytes).collect();
+    let read = |value: &[u8]| datadb::Digest::try_from(value.get(..OBJECT_HEAD_BYTES)?).ok();
+    let stored = index.read_each(Family::Objects, &packed, read)?;
+    let known = keys.iter().zip(waiting).zip(stored).map(|((key, waiting), stored)| {
+        let stored = || Some(ObjectRef { key: *key, digest: stored?? });
+        waiting.map(|encoded| encoded.object).or_else(stored)
+    });
+    Ok(known.collect())
+}
+
+/// What objects name: their blobs, looked up once for a group, and where to look for their children.
+struct Surroundings<'a> {
+    index: &'a Index,
+    pending: &'a Pending,
+    blobs: HashMap<BlobId, u32>,
+}
+
+/// What an object names that is not there, or what it says that is not true.
+#[derive(Default)]
+struct Findings {
+    /// At most `MISSING_KEYS_MAX`.
+    missing: Vec<[u8; 20]>,
+    wrong: Option<EngineError>,
+}
+
+impl Findings {
+    fn miss(&mut self, key: &[u8; 20]) {
+        if self.missing.len() < limits::MISSING_KEYS_MAX {
+            self.missing.push(*key);
+        }
+    }
+
+    /// Notes whether a child is there and what it must be.
+    fn child(
+        &mut self,
+        key: &ObjectKey,
+        child: Option<&Summary>,
+        is_right: impl Fn(&Summary) -> bool,
+        rule: &'static str,
+    ) {
+        match child {
+            None => self.miss(key.as_bytes()),
+            Some(child) if is_right(child) => {}
+            Some(_) => self.must(false, rule),
+        }
+    }
+
+    fn must(&mut self, is_true: bool, rule: &'static str) {
+        if !is_true {
+            self.wrong.get_or_insert_with(|| datadb::codec::DecodeError::rule("object", rule).into());
+        }
+    }
+}
+
+impl Surroundings<'_> {
     fn judge(
         &self,
         epoch: u64,
         candidate: Candidate,
         known: Option<ObjectRef>,
         taken_metas: &[ObjectKey],
-        around: &mut Surroundings,
         accepted: &mut Accepted,
     ) -> Result<Answer, EngineError> {
         let key = candidate.encoded.object.key;
@@ -106,171 +205,126 @@ impl Engine {
             accepted.conflicts.extend(taken);
             return Ok(Answer::Conflict);
         }
-        let missing = around.missing(&candidate.object)?;
+        let missing = self.missing(&candidate.object)?;
         if !missing.is_empty() {
             let room = limits::MISSING_KEYS_MAX.saturating_sub(accepted.missing.len());
             accepted.missing.extend(missing.into_iter().take(room));
             return Ok(Answer::Missing);
         }
         let Candidate { encoded, metas, .. } = candidate;
-        around.children.insert(key, encoded.bytes.clone());
-        match self.inner.pending.insert(epoch, encoded, metas) {
-            Some(_) => Ok(Answer::Have),
+        Ok(match self.pending.insert(epoch, encoded, metas) {
+            Inserted::Waits => Answer::Have,
+            Inserted::Conflict => {
+                accepted.conflicts.push(key);
+                Answer::Conflict
+            }
             // Something could not be made durable meanwhile: the client asks and sends again.
-            None => Ok(Answer::Missing),
-        }
-    }
-
-    /// For each key the object that has it, pending or in the index. (Pending first: an object goes from there to the
-    /// index, never back.)
-    pub(super) async fn known_objects(&self, keys: Vec<ObjectKey>) -> Result<Vec<Option<ObjectRef>>, EngineError> {
-        let waiting = self.inner.pending.objects(&keys);
-        self.with_index(move |index| {
-            let packed: Vec<&[u8; 20]> = keys.iter().map(ObjectKey::as_bytes).collect();
-            let heads = index.multi_get_head(Family::Objects, &packed, OBJECT_HEAD_BYTES)?;
-            let found = keys.iter().zip(waiting).zip(heads).map(|((key, waiting), head)| {
-                let stored = || {
-                    let digest = datadb::Digest::try_from(head?.get(..OBJECT_HEAD_BYTES)?).ok()?;
-                    Some(ObjectRef { key: *key, digest })
-                };
-                waiting.map(|encoded| encoded.object).or_else(stored)
-            });
-            Ok(found.collect())
+            Inserted::Stale => Answer::Missing,
         })
-        .await
     }
 
     /// Keys of metas in these sets that belong to other metas.
-    async fn taken_metas(&self, candidates: &[Candidate]) -> Result<Vec<ObjectKey>, EngineError> {
+    fn taken_metas(&self, candidates: &[Candidate]) -> Result<Vec<ObjectKey>, EngineError> {
         let metas: Vec<(ObjectKey, [u8; 16])> =
             candidates.iter().flat_map(|candidate| candidate.metas.iter().copied()).collect();
         let keys: Vec<ObjectKey> = metas.iter().map(|(key, _)| *key).collect();
-        let waiting = self.inner.pending.metas(&keys);
-        self.with_index(move |index| {
-            let packed: Vec<&[u8; 20]> = keys.iter().map(ObjectKey::as_bytes).collect();
-            let stored = index.multi_get_head(Family::Metas, &packed, 16)?;
-            let is_taken = |mark: &[u8; 16], waiting: Option<[u8; 16]>, stored: Option<Vec<u8>>| {
-                waiting.is_some_and(|other| other != *mark) || stored.is_some_and(|other| other != mark)
-            };
-            let judged = metas.iter().zip(waiting).zip(stored);
-            Ok(judged
-                .filter_map(|(((key, mark), waiting), stored)| is_taken(mark, waiting, stored).then_some(*key))
-                .collect())
-        })
-        .await
+        let waiting = self.pending.metas(&keys);
+        let packed: Vec<&[u8; 20]> = keys.iter().map(ObjectKey::as_bytes).collect();
+        let stored = self.index.multi_get_head(Family::Metas, &packed, 16)?;
+        let is_taken = |mark: &[u8; 16], waiting: Option<[u8; 16]>, stored: Option<Vec<u8>>| {
+            waiting.is_some_and(|other| other != *mark) || stored.is_some_and(|other| other != mark)
+        };
+        let judged = metas.iter().zip(waiting).zip(stored);
+        Ok(judged
+            .filter_map(|(((key, mark), waiting), stored)| is_taken(mark, waiting, stored).then_some(*key))
+            .collect())
     }
 
-    async fn surroundings(&self, candidates: &[Candidate]) -> Result<Surroundings, EngineError> {
-        let mut ids: Vec<BlobId> = candidates.iter().flat_map(|candidate| candidate.object.blobs()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let mut blobs = HashMap::with_capacity(ids.len());
-        for (id, presence) in ids.iter().zip(self.inner.blobs.find(&ids).await?) {
-            if let Presence::Have(found) = presence {
-                blobs.insert(*id, found.len);
-            }
-        }
-        let mut keys: Vec<ObjectKey> = candidates.iter().flat_map(|candidate| candidate.object.children()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let waiting = self.inner.pending.objects(&keys);
-        let children = self
-            .with_index(move |index| {
-                let packed: Vec<&[u8; 20]> = keys.iter().map(ObjectKey::as_bytes).collect();
-                let stored = index.multi_get(Family::Objects, &packed)?;
-                let both = keys.iter().zip(waiting).zip(stored);
-                Ok(both
-                    .filter_map(|((key, waiting), stored)| {
-                        let stored = || Some(Bytes::from(stored?).slice(OBJECT_HEAD_BYTES..));
-                        Some((*key, waiting.map(|encoded| encoded.bytes).or_else(stored)?))
-                    })
-                    .collect())
-            })
-            .await?;
-        Ok(Surroundings { blobs, children })
-    }
-}
-
-impl Surroundings {
     /// What an object names that is not there; an error if what it says of what is there is wrong.
     fn missing(&self, object: &Object) -> Result<Vec<[u8; 20]>, EngineError> {
-        let blobs = object.blobs().into_iter().filter(|id| !self.blobs.contains_key(id)).map(|id| *id.as_bytes());
-        let children = object.children().into_iter().filter(|key| !self.children.contains_key(key));
-        let missing: Vec<[u8; 20]> = blobs.chain(children.map(|key| *key.as_bytes())).collect();
-        if missing.is_empty() {
-            self.check(object)?;
-        }
-        Ok(missing)
-    }
-
-    fn check(&self, object: &Object) -> Result<(), EngineError> {
+        let mut findings = Findings::default();
+        object.blobs().iter().filter(|id| !self.blobs.contains_key(id)).for_each(|id| findings.miss(id.as_bytes()));
         match object {
-            Object::Meta(meta) => self.check_meta(meta),
-            Object::Set(metas) => metas.iter().try_for_each(|meta| self.check_meta(meta)),
-            Object::List(chunks) => self.check_chunks(chunks),
-            Object::SetHead(segments) => segments.iter().try_for_each(|segment| match self.child(&segment.key)? {
-                Object::Set(metas)
-                    if metas.len() as u64 == segment.entries && metas[0].name.as_ref() == Some(&segment.first) =>
-                {
-                    Ok(())
-                }
-                _ => Err(wrong("a directory's segment is not the set that its head says")),
-            }),
-            Object::ListHead(segments) => segments.iter().try_for_each(|segment| match self.child(&segment.key)? {
-                Object::List(chunks)
-                    if chunks.len() as u64 == segment.chunks && total(&chunks) == Some(segment.len) =>
-                {
-                    Ok(())
-                }
-                _ => Err(wrong("a file's segment is not the list that its head says")),
-            }),
-        }
-    }
-
-    fn check_meta(&self, meta: &Meta) -> Result<(), EngineError> {
-        match &meta.content {
-            Content::None => Ok(()),
-            Content::Blob(id) if self.blobs.get(id).is_some_and(|len| u64::from(*len) == meta.size) => Ok(()),
-            Content::Blob(_) => Err(wrong("a file's size is not the length of its blob")),
-            Content::Ref(key) if meta.file_type == FileType::Dir => match self.kind(key) {
-                Some(kind) if datadb::object::is_directory_kind(kind) => Ok(()),
-                _ => Err(wrong("a directory's ref is not a set")),
-            },
-            Content::Ref(key) => {
-                let len = match self.child(key)? {
-                    Object::List(chunks) => total(&chunks),
-                    Object::ListHead(segments) => {
-                        segments.iter().try_fold(0u64, |sum, segment| sum.checked_add(segment.len))
+            Object::Meta(meta) => self.find_metas(slice::from_ref(&**meta), &mut findings)?,
+            Object::Set(metas) => self.find_metas(metas, &mut findings)?,
+            Object::List(chunks) => {
+                findings.must(self.are_long_enough(chunks), "a chunk's length is not that of its blob")
+            }
+            Object::SetHead(segments) => {
+                let rule = "a directory's segment is not the set that its head says";
+                for some in segments.chunks(CHILDREN_MAX) {
+                    let children = self.summaries(&some.iter().map(|segment| segment.key).collect::<Vec<_>>())?;
+                    for (segment, child) in some.iter().zip(&children) {
+                        let is_right = |child: &Summary| {
+                            matches!(child, Summary::Set { entries, first }
+                            if *entries == segment.entries && first.as_ref() == Some(&segment.first))
+                        };
+                        findings.child(&segment.key, child.as_ref(), is_right, rule);
                     }
-                    _ => None,
-                };
-                if len == Some(meta.size) { Ok(()) } else { Err(wrong("a file's size is not the length of its list")) }
+                }
+            }
+            Object::ListHead(segments) => {
+                let rule = "a file's segment is not the list that its head says";
+                for some in segments.chunks(CHILDREN_MAX) {
+                    let children = self.summaries(&some.iter().map(|segment| segment.key).collect::<Vec<_>>())?;
+                    for (segment, child) in some.iter().zip(&children) {
+                        let said = Summary::List { chunks: segment.chunks, len: segment.len };
+                        findings.child(&segment.key, child.as_ref(), |child| *child == said, rule);
+                    }
+                }
             }
         }
+        match findings.wrong {
+            Some(wrong) if findings.missing.is_empty() => Err(wrong),
+            _ => Ok(findings.missing),
+        }
     }
 
-    fn check_chunks(&self, chunks: &[Chunk]) -> Result<(), EngineError> {
-        let is_right = |chunk: &Chunk| match chunk.blob {
-            Some(id) => self.blobs.get(&id).is_some_and(|len| u64::from(*len) == chunk.len),
-            None => true,
+    /// Looks at what the entries of one segment name.
+    fn find_metas(&self, metas: &[Meta], findings: &mut Findings) -> Result<(), EngineError> {
+        let reference = |meta: &Meta| match meta.content {
+            Content::Ref(key) => Some(key),
+            Content::None | Content::Blob(_) => None,
         };
-        if chunks.iter().all(is_right) { Ok(()) } else { Err(wrong("a chunk's length is not that of its blob")) }
+        let keys: Vec<ObjectKey> = metas.iter().filter_map(reference).collect();
+        let mut children = self.summaries(&keys)?.into_iter();
+        for meta in metas {
+            match &meta.content {
+                Content::None => {}
+                Content::Blob(id) => {
+                    let is_right = self.blobs.get(id).is_none_or(|len| u64::from(*len) == meta.size);
+                    findings.must(is_right, "a file's size is not the length of its blob");
+                }
+                Content::Ref(key) if meta.file_type == FileType::Dir => {
+                    let child = children.next().flatten();
+                    findings.child(key, child.as_ref(), Summary::is_directory, "a directory's ref is not a set");
+                }
+                Content::Ref(key) => {
+                    let child = children.next().flatten();
+                    let is_right = |child: &Summary| child.file_len() == Some(meta.size);
+                    findings.child(key, child.as_ref(), is_right, "a file's size is not the length of its list");
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn kind(&self, key: &ObjectKey) -> Option<u8> {
-        self.children.get(key)?.get(1).copied()
+    fn are_long_enough(&self, chunks: &[Chunk]) -> bool {
+        let known = |chunk: &Chunk| chunk.blob.and_then(|id| self.blobs.get(&id));
+        chunks.iter().all(|chunk| known(chunk).is_none_or(|len| u64::from(*len) == chunk.len))
     }
 
-    fn child(&self, key: &ObjectKey) -> Result<Object, EngineError> {
-        let encoding = self.children.get(key).ok_or_else(|| wrong("a child is not there"))?;
-        Ok(Object::decode(encoding)?)
+    /// What these objects are, as far as they are there.
+    fn summaries(&self, keys: &[ObjectKey]) -> Result<Vec<Option<Summary>>, EngineError> {
+        let waiting = self.pending.objects(keys);
+        let stored: Vec<&[u8; 20]> =
+            keys.iter().zip(&waiting).filter(|it| it.1.is_none()).map(|it| it.0.as_bytes()).collect();
+        let read = |value: &[u8]| Summary::of(value.get(OBJECT_HEAD_BYTES..).unwrap_or_default());
+        let mut stored = self.index.read_each(Family::Objects, &stored, read)?.into_iter();
+        let one = |waiting: Option<Encoded>| match waiting {
+            Some(encoded) => Summary::of(&encoded.bytes).map(Some),
+            None => stored.next().flatten().transpose(),
+        };
+        Ok(waiting.into_iter().map(one).collect::<Result<_, _>>()?)
     }
-}
-
-fn total(chunks: &[Chunk]) -> Option<u64> {
-    chunks.iter().try_fold(0u64, |sum, chunk| sum.checked_add(chunk.len))
-}
-
-fn wrong(rule: &'static str) -> EngineError {
-    datadb::codec::DecodeError::rule("object", rule).into()
 }

@@ -1,15 +1,17 @@
 //! Objects that are accepted but not in the log yet: checked, held in memory, found by those that name them.
 //!
-//! They are gathered in parts of bounded size. If anything that a part relies on could not be made durable, all of them
+//! They are gathered in parts of at most `LOG_PART_BYTES`, however many batches come at once: a part that has no room for the
+//! next object is closed, and another begun. Parts go to the committer in the order in which they were filled, so that in
+//! the log, too, children come first. If anything that a part relies on could not be made durable, all of them
 //! are forgotten and the epoch moves on: what was validated in an older epoch is refused by the committer.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
-use datadb::{ObjectKey, object::Encoded};
+use datadb::{ObjectKey, limits, object::Encoded};
 
 /// A part of the log in the making.
 #[derive(Debug, Default)]
@@ -33,13 +35,28 @@ impl Part {
 struct State {
     epoch: u64,
     open: Part,
+    /// Parts that take no more, the oldest first.
+    full: VecDeque<Part>,
     flying: Vec<Arc<Part>>,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It waits for the log.
+    Waits,
+    /// Another object with its key does.
+    Conflict,
+    /// It was validated in an older epoch.
+    Stale,
 }
 
 /// The objects of all sessions that are not in the log yet.
 #[derive(Debug, Default)]
 pub struct Pending {
     state: Mutex<State>,
+    /// Held by whoever takes parts until the committer has them, so that none overtakes another.
+    pub handing_over: tokio::sync::Mutex<()>,
 }
 
 impl Pending {
@@ -66,31 +83,37 @@ impl Pending {
         keys.iter().map(find).collect()
     }
 
-    /// Adds an accepted object with the marks of the metas in it, unless the epoch has changed. Gives the bytes that wait
-    /// in the open part.
-    pub fn insert(&self, epoch: u64, object: Encoded, metas: Vec<(ObjectKey, [u8; 16])>) -> Option<usize> {
+    /// Adds an accepted object with the marks of the metas in it.
+    pub fn insert(&self, epoch: u64, object: Encoded, metas: Vec<(ObjectKey, [u8; 16])>) -> Inserted {
         let mut state = self.state();
         if state.epoch != epoch {
-            return None;
+            return Inserted::Stale;
         }
-        if state.parts().any(|part| part.by_key.contains_key(&object.object.key)) {
-            return Some(state.open.bytes);
+        if let Some(known) = state.parts().find_map(|part| part.by_key.get(&object.object.key)) {
+            return if known.object == object.object { Inserted::Waits } else { Inserted::Conflict };
+        }
+        if !state.open.objects.is_empty() && state.open.bytes + object.bytes.len() > limits::LOG_PART_BYTES {
+            let full = std::mem::take(&mut state.open);
+            state.full.push_back(full);
         }
         let part = &mut state.open;
         part.bytes += object.bytes.len();
         part.objects.push(object.bytes.clone());
         part.metas.extend(metas);
         part.by_key.insert(object.object.key, object);
-        Some(part.bytes)
+        Inserted::Waits
     }
 
-    /// Takes the open part if it has at least so many bytes; it stays visible until it has `landed`.
+    /// Takes the oldest part that is full, or else the open one if it has at least so many bytes; it stays visible until it
+    /// has `landed`. To be called again until there is none, while `handing_over` is held.
     pub fn take(&self, bytes_min: usize) -> Option<(u64, Arc<Part>)> {
         let mut state = self.state();
-        if state.open.objects.is_empty() || state.open.bytes < bytes_min {
-            return None;
-        }
-        let part = Arc::new(std::mem::take(&mut state.open));
+        let part = match state.full.pop_front() {
+            Some(full) => full,
+            None if state.open.objects.is_empty() || state.open.bytes < bytes_min => return None,
+            None => std::mem::take(&mut state.open),
+        };
+        let part = Arc::new(part);
         state.flying.push(part.clone());
         Some((state.epoch, part))
     }
@@ -110,6 +133,47 @@ impl Pending {
 
 impl State {
     fn parts(&self) -> impl Iterator<Item = &Part> {
-        std::iter::once(&self.open).chain(self.flying.iter().map(Arc::as_ref))
+        std::iter::once(&self.open).chain(&self.full).chain(self.flying.iter().map(Arc::as_ref))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datadb::ObjectRef;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn object(number: u64, len: usize) -> Encoded {
+        let mut bytes = number.to_le_bytes().to_vec();
+        bytes.resize(len.max(8), 7);
+        Encoded { object: ObjectRef::of(&bytes), bytes: bytes.into() }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// However much comes before anybody takes a part: none is longer than what a record of the log has room for, and
+        /// together they are all objects in their order.
+        #[test]
+        fn parts_stay_bounded_and_in_order(
+            lens in prop::collection::vec(prop_oneof![8usize..100, 1usize << 20..(4 << 20) + 1], 1..40), bytes_min in 0usize..2
+        ) {
+            let pending = Pending::default();
+            let objects: Vec<Encoded> = (0..).zip(&lens).map(|(number, len)| object(number, *len)).collect();
+            for object in &objects {
+                prop_assert_eq!(pending.insert(0, object.clone(), Vec::new()), Inserted::Waits);
+            }
+            let keys: Vec<ObjectKey> = objects.iter().map(|object| object.object.key).collect();
+            prop_assert!(pending.objects(&keys).iter().all(Option::is_some));
+            let mut taken = Vec::new();
+            while let Some((_, part)) = pending.take(bytes_min) {
+                prop_assert!(part.bytes <= limits::LOG_PART_BYTES, "{} bytes", part.bytes);
+                prop_assert_eq!(part.bytes, part.objects.iter().map(Bytes::len).sum::<usize>());
+                taken.extend(part.objects.iter().cloned());
+            }
+            prop_assert_eq!(taken, objects.into_iter().map(|object| object.bytes).collect::<Vec<_>>());
+            prop_assert!(pending.objects(&keys).iter().all(Option::is_some), "until they have landed");
+        }
     }
 }

@@ -34,6 +34,14 @@ pub enum LogError {
         /// What is wrong with it.
         source: DecodeError,
     },
+    /// A record that nobody could read again is not written.
+    #[error("log: a record of {bytes} bytes is not written, because it could not be read again: {source}")]
+    Unwritable {
+        /// How long its encoding is.
+        bytes: usize,
+        /// What a reader would say.
+        source: DecodeError,
+    },
     /// A stretch of the log is unreadable.
     #[error("log: {bytes} bytes after record {after} are unreadable (pack {pack:016x} at {offset})", pack = cursor.pack, offset = cursor.offset)]
     Damage {
@@ -191,12 +199,13 @@ impl Log {
         let record = Record { sequence: sequence + 1, previous: digest, time, durable: durable.to_vec(), entries };
         let (record, blob, bundle) = blocking(move || {
             let bytes = record.encode();
+            check_readable(&bytes).map_err(|source| LogError::Unwritable { bytes: bytes.len(), source })?;
             let blob = BlobRef::of(&bytes);
             let mut bundle = BundleBuilder::new();
             bundle.push(&blob, &bytes);
-            (record, blob, bundle.seal(LEVEL))
+            Ok::<_, LogError>((record, blob, bundle.seal(LEVEL)))
         })
-        .await;
+        .await?;
         let put = match self.store.put(bundle.clone(), Bytes::new()).await {
             Ok(put) if put.outcomes == [Outcome::New] => put,
             Ok(_) => return Err(LogError::Fork { sequence: record.sequence }),
@@ -220,6 +229,14 @@ impl Log {
     }
 }
 
+/// Whether a reader would take a record, by the very rules that it reads by.
+fn check_readable(bytes: &[u8]) -> Result<(), DecodeError> {
+    if bytes.len() > limits::LOG_RECORD_BYTES_MAX {
+        return Err(DecodeError::rule("log record", "is longer than its limit"));
+    }
+    Record::decode(bytes).map(drop)
+}
+
 /// Splits entries into records of bounded size.
 fn records(entries: Vec<Body>) -> Vec<Vec<Body>> {
     let mut records: Vec<Vec<Body>> = Vec::new();
@@ -238,4 +255,117 @@ fn records(entries: Vec<Body>) -> Vec<Vec<Body>> {
         }
     }
     records
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datadb::codec::Writer;
+
+    use super::*;
+    use crate::store::{conformance::sample, memory::MemoryStore};
+
+    /// Objects of so many bytes together, none longer than `max`.
+    fn objects(seed: u64, mut bytes: usize, max: usize) -> Body {
+        let mut objects = Vec::new();
+        while bytes > 0 {
+            let len = bytes.min(max);
+            objects.push(sample(seed + objects.len() as u64, len));
+            bytes -= len;
+        }
+        Body::Objects(objects)
+    }
+
+    fn number(random: &mut blake3::OutputReader, below: u64) -> u64 {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        u64::from_le_bytes(bytes) % below
+    }
+
+    async fn read_all(store: &SharedStore) -> Vec<Logged> {
+        let mut reader = LogReader::new(store.clone(), Position::START, false);
+        let mut all = Vec::new();
+        while let Some(logged) = reader.next().await.unwrap() {
+            all.push(logged);
+        }
+        all
+    }
+
+    /// Random sizes around every limit of a record: what is appended is read again, by a reader who knows nothing, and what
+    /// a reader would refuse is refused before it is written, and stops nothing.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_appended_is_read_again_and_nothing_else_is_written() {
+        let mut random = blake3::Hasher::new().update(b"log limits").finalize_xof();
+        let (mut written, mut refused) = (0, 0);
+        for round in 0..8u64 {
+            let store: SharedStore = Arc::new(MemoryStore::default());
+            let mut log = Log::new(store.clone(), Position::START);
+            let mut expected = Vec::new();
+            for step in 0..4u64 {
+                let around = [100, limits::LOG_PART_BYTES, limits::LOG_RECORD_BYTES_MAX, limits::OBJECT_BYTES_MAX];
+                let bodies: Vec<Body> = (0..1 + number(&mut random, 2))
+                    .map(|body| {
+                        let size = around[number(&mut random, 4) as usize] + 60 - number(&mut random, 120) as usize;
+                        let over = usize::from(number(&mut random, 8) == 0);
+                        objects(round * 1000 + step * 100 + body * 10, size, limits::OBJECT_BYTES_MAX + over)
+                    })
+                    .collect();
+                let before = log.position();
+                let (logged, result) = log.append(bodies.clone(), &[], 5).await;
+                let done: Vec<Body> = logged.iter().flat_map(|it| it.record.entries.iter().cloned()).collect();
+                assert_eq!(bodies[..done.len()], done);
+                expected.extend(done);
+                match result {
+                    Ok(()) => written += 1,
+                    Err(LogError::Unwritable { bytes, .. }) => {
+                        refused += 1;
+                        assert!(bytes > limits::OBJECT_BYTES_MAX);
+                        assert_eq!(log.position(), logged.last().map_or(before, |it| it.position));
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            let read = read_all(&store).await;
+            assert_eq!(read.last().map_or(Position::START, |it| it.position), log.position());
+            assert!(read.into_iter().flat_map(|it| it.record.entries).eq(expected));
+        }
+        assert!(written > 5 && refused > 2, "{written} written, {refused} refused");
+    }
+
+    /// The limit to the byte.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_as_long_as_its_limit_is_written_and_one_that_is_a_byte_longer_is_refused() {
+        for over in [0, 1] {
+            let store: SharedStore = Arc::new(MemoryStore::default());
+            let mut log = Log::new(store.clone(), Position::START);
+            let mut last = limits::OBJECT_BYTES_MAX / 2;
+            let body = loop {
+                let body = objects(7, 3 * limits::OBJECT_BYTES_MAX + last, limits::OBJECT_BYTES_MAX);
+                let entries = vec![body.clone()];
+                let record =
+                    Record { sequence: 1, previous: Position::START.digest, time: 5, durable: Vec::new(), entries };
+                let len = record.encode().len();
+                if len == limits::LOG_RECORD_BYTES_MAX + over {
+                    break body;
+                }
+                last = last + limits::LOG_RECORD_BYTES_MAX + over - len;
+            };
+            let (logged, result) = log.append(vec![body], &[], 5).await;
+            assert_eq!((logged.len(), result.is_ok()), (1 - over, over == 0));
+            assert_eq!(read_all(&store).await.len(), 1 - over);
+        }
+    }
+
+    /// Whatever comes together is split into records that have room for it.
+    #[test]
+    fn entries_are_split_where_a_record_is_full() {
+        let entries: Vec<Body> = (0..9).map(|at| objects(at, 3 << 20, limits::OBJECT_BYTES_MAX)).collect();
+        let records = records(entries.clone());
+        assert_eq!(records.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2, 2, 1]);
+        assert!(records.into_iter().flatten().eq(entries));
+        let mut longest = Writer::default();
+        longest.varint(limits::LOG_PART_BYTES as u64);
+        assert!(longest.finish().len() <= 4, "what size_hint counts for a length is enough");
+    }
 }

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::status;
 use crate::{
     engine::{Engine, EngineError},
-    store::{Cursor, Item, Outcome, Presence},
+    store::{Cursor, Item, Outcome, Presence, check_put},
 };
 
 /// Bytes of tables and labels in one page, which leaves room for the longest single record in a message.
@@ -60,6 +60,7 @@ impl api::store_server::Store for Service {
         let api::StorePutRequest { bundle, label } = request.into_inner();
         let bundle = bundle.ok_or_else(|| status(DecodeError::Short { field: "bundle" }))?;
         let bundle = Bundle::try_from(bundle).map_err(status)?;
+        check_put(&bundle, &label).map_err(status)?;
         let verified = self.engine.verify_bundle(bundle).await?;
         self.unflushed().get_or_insert_with(|| self.engine.epoch());
         let put = self.engine.store().put(verified.into_bundle(), label).await.map_err(status)?;

@@ -5,13 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a store that fails here has broken a promise, and the panic says where")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use datadb::{BlobId, BlobRef, Bundle, bundle::BundleBuilder};
+use datadb::{BlobId, BlobRef, Bundle, bundle::BundleBuilder, limits};
 use tokio::task::JoinSet;
 
-use super::{BlobStore, Cursor, Item, Outcome, Presence, SharedStore, StoreStats, Stored};
+use super::{BlobStore, Cursor, Item, Outcome, Presence, SharedStore, StoreError, StoreStats, Stored};
 
 /// Opens a store on the same data again, as after a restart; `None` where nothing outlives the process.
 pub type Reopen<'a> = &'a mut (dyn FnMut(SharedStore) -> Option<SharedStore> + Send);
@@ -44,7 +44,9 @@ pub async fn check(store: SharedStore, reopen: Reopen<'_>) {
     same_id_same_bytes(&*store).await;
     labels_travel(&*store).await;
     many_at_once(&store).await;
+    let kept = put_around_the_limits(&*store, 1).await;
     let store = durable_after_flush(store, reopen).await;
+    assert_kept(&*store, &kept).await;
     append_order(&*store).await;
 }
 
@@ -155,6 +157,93 @@ async fn many_at_once(store: &SharedStore) {
     assert_eq!(store.stats().await.unwrap().blobs, before + blobs.len() as u64);
     for blob in &blobs {
         assert_readable(&**store, blob).await;
+    }
+}
+
+/// A bundle that a store has accepted.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its blobs.
+    pub refs: Vec<BlobRef>,
+    /// Its label.
+    pub label: Bytes,
+}
+
+/// Bytes that are different for each seed, and don't shrink.
+fn noise(seed: u64, len: usize) -> Bytes {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(b"noise").update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes.into()
+}
+
+/// Promise 8: puts bundles and labels of random sizes around every limit, and gives back what was accepted. What was refused
+/// has left no trace.
+pub async fn put_around_the_limits(store: &dyn BlobStore, seed: u64) -> Vec<Kept> {
+    let mut random = blake3::Hasher::new().update(b"limits").update(&seed.to_le_bytes()).finalize_xof();
+    let mut near = |limit: usize, spread: usize| {
+        let spread = spread.min(limit - 1);
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        limit + spread - usize::try_from(u64::from_le_bytes(bytes) % (2 * spread as u64 + 1)).unwrap()
+    };
+    let mut bundles: Vec<(Bundle, usize)> = Vec::new();
+    for (number, spread) in (0..).zip([0, 1, 1, 40_000]) {
+        let base = seed * 1_000_000 + number * 10_000;
+        let tiny: Vec<Bytes> = (0..near(limits::BUNDLE_BLOBS_MAX, spread) as u64)
+            .map(|at| Bytes::copy_from_slice(&[base.to_le_bytes(), at.to_le_bytes()].concat()))
+            .collect();
+        bundles.push((bundle(&tiny), near(limits::LABEL_BYTES_MAX / 2, spread)));
+        let half = limits::BUNDLE_BYTES_MAX / 2;
+        bundles.push((bundle(&[sample(base + 1, half), noise(base + 2, near(half, spread))]), number as usize));
+        bundles.push((bundle(&[sample(base + 3, 100)]), near(limits::LABEL_BYTES_MAX, spread)));
+        bundles.push((bundle(&[sample(base + 4, 100)]), near(limits::LABEL_BYTES_MAX - (20 << 10), spread)));
+        bundles.push((bundle(&[noise(base + 5, near(limits::BLOB_BYTES_MAX, spread))]), 7));
+    }
+    let base = seed * 1_000_000 + 500_000;
+    bundles.push((bundle(&[sample(base, near(limits::LOG_RECORD_BYTES_MAX, 1))]), 0));
+    bundles.push((bundle(&[noise(base + 1, near(limits::LOG_RECORD_BYTES_MAX, 1))]), 300));
+    bundles.push((bundle(&[noise(base + 2, near(limits::SEALED_BYTES_MAX, 1))]), 0));
+    let mut kept = Vec::new();
+    for (number, (bundle, label_bytes)) in (0..).zip(bundles) {
+        let (refs, label): (Vec<BlobRef>, Bytes) = (bundle.refs().collect(), sample(number, label_bytes));
+        match store.put(bundle, label.clone()).await {
+            Ok(put) => {
+                assert!(put.outcomes.iter().all(|outcome| *outcome == Outcome::New));
+                kept.push(Kept { refs, label });
+            }
+            Err(StoreError::Unfit { .. } | StoreError::Peer { .. }) => {
+                let ids: Vec<BlobId> = refs.iter().map(|blob| blob.id).collect();
+                assert!(store.find(&ids).await.unwrap().iter().all(|found| *found == Presence::Missing));
+                assert_eq!(store.get(&ids[0]).await.unwrap(), None);
+            }
+            Err(other) => panic!("what is too long is refused as such, not: {other}"),
+        }
+    }
+    assert!(kept.len() > 4, "most of what is within the limits is accepted");
+    kept
+}
+
+/// Promise 8: what was accepted is found, read and listed as it was put.
+pub async fn assert_kept(store: &dyn BlobStore, kept: &[Kept]) {
+    let mut listed: HashMap<BlobId, (Vec<BlobRef>, Bytes)> = HashMap::new();
+    for item in all(store).await {
+        match item {
+            Item::Record { refs, label, .. } => drop(listed.insert(refs[0].id, (refs, label))),
+            Item::Damage(damage) => panic!("nothing is damaged, but {damage:?}"),
+        }
+    }
+    for Kept { refs, label } in kept {
+        let (listed_refs, listed_label) = listed.get(&refs[0].id).expect("what was accepted is listed");
+        assert_eq!((listed_refs, listed_label), (refs, label));
+        let ids: Vec<BlobId> = refs.iter().map(|blob| blob.id).collect();
+        let is_right = |(found, blob): (&Presence, &BlobRef)| match found {
+            Presence::Have(found) => found.digest == blob.digest && found.len == blob.len,
+            Presence::Missing | Presence::Unknown => false,
+        };
+        assert!(store.find(&ids).await.unwrap().iter().zip(refs).all(is_right));
+        let stored = store.get(&ids[0]).await.unwrap().expect("what was accepted can be read");
+        assert_eq!(stored.label, label);
+        assert!(stored.bundle.verify().unwrap().iter().map(|(blob, _)| blob).eq(refs.iter().copied()));
     }
 }
 

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
-use super::{BlobStore, Cursor, Durable, Found, Item, Outcome, Presence, Put, StoreError, StoreStats, Stored};
+use super::{
+    BlobStore, Cursor, Durable, Found, Item, Outcome, Presence, Put, StoreError, StoreStats, Stored, check_put,
+};
 
 /// Keeps everything until it is dropped; `flush` has nothing to do.
 #[derive(Debug, Default)]
@@ -40,6 +42,7 @@ impl fmt::Display for MemoryStore {
 #[async_trait]
 impl BlobStore for MemoryStore {
     async fn put(&self, bundle: Bundle, label: Bytes) -> Result<Put, StoreError> {
+        check_put(&bundle, &label)?;
         let mut state = self.state();
         let number = state.records.len();
         let mut outcomes = Vec::with_capacity(bundle.refs().len());

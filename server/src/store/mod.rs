@@ -13,6 +13,8 @@
 //! 6. **Append order.** `enumerate` gives every record once, in the order in which they were put, and can go on from any
 //!    cursor that it gave out, also after a restart.
 //! 7. **Labels travel.** The label of a record comes back unchanged from `get` and `enumerate`.
+//! 8. **What is accepted can be read.** Limits are the same when writing as when reading, and looked at before anything is
+//!    written: what exceeds one is refused as `Unfit`, and leaves no trace.
 //!
 //! Every call runs to its end even where its caller goes away. Removing is not part of this trait: only garbage
 //! collection may hold that power.
@@ -37,7 +39,7 @@ use std::{fmt, io, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use datadb::{BlobId, BlobRef, Bundle, Digest, Fault, Kind};
+use datadb::{BlobId, BlobRef, Bundle, Digest, Fault, Kind, limits};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
@@ -229,6 +231,12 @@ pub enum StoreError {
         /// What was found instead.
         what: String,
     },
+    /// What was given could not be read again, so nothing of it was written.
+    #[error("nothing is stored of what could not be read again: {what}")]
+    Unfit {
+        /// Which limit it exceeds.
+        what: String,
+    },
     /// The data on disk contradicts itself or the index.
     #[error("{place}: {what}")]
     Inconsistent {
@@ -299,6 +307,7 @@ impl StoreError {
             Self::Damaged { .. } => Kind::Damaged,
             Self::InDoubt { .. } | Self::Away { .. } | Self::Gone { .. } | Self::Unreadable { .. } => Kind::Unavailable,
             Self::Full { .. } => Kind::Full,
+            Self::Unfit { .. } => Kind::Invalid,
             Self::NotDurable { .. } | Self::Io { .. } | Self::Inconsistent { .. } | Self::WrongKey { .. } => {
                 Kind::Internal
             }
@@ -307,6 +316,21 @@ impl StoreError {
             Self::Peer { fault, .. } => fault.kind,
         }
     }
+}
+
+/// Refuses what no reader would take. Every store asks this of whatever is put there, before it writes anything.
+pub fn check_put(bundle: &Bundle, label: &[u8]) -> Result<(), StoreError> {
+    bundle.check().map_err(|error| StoreError::Unfit { what: error.to_string() })?;
+    check_label(label.len())
+}
+
+/// Refuses a label of so many bytes if it is too long.
+fn check_label(bytes: usize) -> Result<(), StoreError> {
+    if bytes > limits::LABEL_BYTES_MAX {
+        let max = limits::LABEL_BYTES_MAX;
+        return Err(StoreError::Unfit { what: format!("a label of {bytes} bytes, and at most {max} are kept") });
+    }
+    Ok(())
 }
 
 /// Runs blocking work (disk, index, hashing) off the async workers. It runs to its end even if the caller goes away.

@@ -17,7 +17,9 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{BlobStore, Cursor, Damage, Durable, Found, Item, Outcome, Presence, Put, StoreError, StoreStats, Stored};
+use super::{
+    BlobStore, Cursor, Damage, Durable, Found, Item, Outcome, Presence, Put, StoreError, StoreStats, Stored, check_put,
+};
 
 /// A DataDB server that keeps our bundles.
 #[derive(Clone, Debug)]
@@ -91,6 +93,7 @@ impl fmt::Display for Remote {
 #[async_trait]
 impl BlobStore for Remote {
     async fn put(&self, bundle: Bundle, label: Bytes) -> Result<Put, StoreError> {
+        check_put(&bundle, &label)?;
         let request = api::StorePutRequest { bundle: Some((&bundle).into()), label };
         let reply = self.client.clone().put(request).await.map_err(|status| self.failed(status))?.into_inner();
         let outcome = |byte: &u8| match byte {

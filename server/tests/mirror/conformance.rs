@@ -28,19 +28,24 @@ async fn open(root: &Path) -> SharedStore {
     Arc::new(Mirror::open(config).await.unwrap())
 }
 
-/// With a restart between, as a crash would leave the data.
+/// With a restart between, as a crash would leave the data, or a rebuild.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mirror_of_two_directories_conforms() {
-    let (dir, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (path, copy) = (dir.path().to_owned(), again.path().to_owned());
-    let store = open(&path).await;
-    assert_eq!(store.to_string(), "mirror(a, b)");
-    check(store, &mut |_| {
-        copy_dir(&path, &copy);
-        let opened = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(open(&copy)));
-        Some(opened)
-    })
-    .await;
+async fn a_mirror_of_two_directories_conforms_with_and_without_its_index() {
+    for has_index in [true, false] {
+        let (dir, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (path, copy) = (dir.path().to_owned(), again.path().to_owned());
+        let store = open(&path).await;
+        assert_eq!(store.to_string(), "mirror(a, b)");
+        check(store, &mut |_| {
+            copy_dir(&path, &copy);
+            if !has_index {
+                std::fs::remove_dir_all(copy.join("index")).unwrap();
+            }
+            let opened = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(open(&copy)));
+            Some(opened)
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -17,20 +17,24 @@ use datadb_server::{
 use crate::scene::{Scene, copy_dir, put, read};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_s3_leaf_conforms() {
-    let scene = Scene::new();
-    let (side, again) = (scene.side("one"), scene.side("again"));
-    let store = Arc::new(side.open(scene.config()));
-    assert_eq!(store.to_string(), "s3://backups/home");
-    let requests = store.requests().clone();
-    let mut reopen = |_: SharedStore| -> Option<SharedStore> {
-        // The index lets nobody in while the old store lives, so what lies here is copied as a crash would leave it.
-        copy_dir(&side.index, &again.index);
-        copy_dir(&side.staging, &again.staging);
-        Some(Arc::new(again.open(scene.config())))
-    };
-    check(store, &mut reopen).await;
-    assert!(requests.get(Request::Put) > 0);
+async fn the_s3_leaf_conforms_with_and_without_its_index() {
+    for has_index in [true, false] {
+        let scene = Scene::new();
+        let (side, again) = (scene.side("one"), scene.side("again"));
+        let store = Arc::new(side.open(scene.config()));
+        assert_eq!(store.to_string(), "s3://backups/home");
+        let requests = store.requests().clone();
+        let mut reopen = |_: SharedStore| -> Option<SharedStore> {
+            // The index lets nobody in while the old store lives, so what lies here is copied as a crash would leave it.
+            if has_index {
+                copy_dir(&side.index, &again.index);
+                copy_dir(&side.staging, &again.staging);
+            }
+            Some(Arc::new(again.open(scene.config())))
+        };
+        check(store, &mut reopen).await;
+        assert!(requests.get(Request::Put) + requests.get(Request::Part) > 0);
+    }
 }
 
 /// The bucket is enough: whatever lay on this side is lost, and everything comes back in the same order.

@@ -10,7 +10,7 @@ use super::{
     pack::{self, PackFile},
     record::Head,
 };
-use crate::store::{Cursor, Outcome, Put, StoreError, disk::DiskFile};
+use crate::store::{Cursor, Outcome, Put, StoreError, check_put, disk::DiskFile};
 
 /// The pack being written, and those before it that still wait for a sync.
 #[derive(Debug, Default)]
@@ -80,6 +80,7 @@ impl State {
 impl Inner {
     /// Appends a bundle, unless all of its blobs are known.
     pub(super) fn append(&self, bundle: &Bundle, label: &[u8]) -> Result<Put, StoreError> {
+        check_put(bundle, label)?;
         let mut state = self.state();
         if state.is_broken {
             return Err(self.broken());

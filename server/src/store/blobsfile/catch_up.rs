@@ -93,11 +93,9 @@ impl Inner {
         state.appender.last_number = last.max(indexed.pack).max(durable.pack);
         state.packs = packs;
         (state.totals, state.durable_totals) = (progress.totals, progress.totals);
+        drop(state);
+        self.fold(end.pack)?;
         Ok(progress.report)
-    }
-
-    fn is_sealed(&self, number: u64) -> Result<bool, StoreError> {
-        Ok(self.config.index().get(Family::State, &keys::pack(&self.config.name, number))?.is_some())
     }
 
     /// Adds the records of one pack from an offset on, and gives the length that counts.
@@ -129,14 +127,19 @@ impl Inner {
             let cursor = Cursor { pack: number, offset: 0 };
             progress.report.damage.push(Damage { cursor, bytes: HEADER_BYTES });
         }
-        if let Some(records) = trusted_footer(&*file, durable_len).map_err(io)? {
+        // Where a flush seals, a pack is there with its footer or not at all. Of any other one the last may have none.
+        let may_be_open = is_last && !self.config.is_sealed_by_flush && !self.is_sealed(number)?;
+        if let Some(records) = trusted_footer(&*file, durable_len, may_be_open).map_err(io)? {
             for (offset, head) in records.into_iter().filter(|(offset, _)| *offset >= from) {
                 self.add_record(Cursor { pack: number, offset }, &head, bad, progress)?;
             }
             progress.batch.put(Family::State, &keys::pack(&self.config.name, number), &size.to_be_bytes());
             return Ok(size);
         }
-        let mut scan = Scan::new(&*file, from, size, durable_len);
+        // A start that goes on in the middle is lost where the one before it was.
+        let lost_from =
+            if from > HEADER_BYTES && from < size { Scan::find_lost(&*file, size).map_err(io)? } else { None };
+        let mut scan = Scan::new(&*file, from, size, durable_len).lost_since(lost_from);
         while let Some(step) = scan.next_step().map_err(io)? {
             match step {
                 Step::Record { offset, head } => {
@@ -263,8 +266,12 @@ impl Inner {
         durable: Cursor,
         progress: &mut Progress<'_>,
     ) -> Result<(), StoreError> {
+        let folded = self.folded()?;
+        let is_folded_short = !folded.are_all_there(packs);
+        // Up to where the entries tell that a pack without a key should reach.
+        let mut reached: BTreeMap<u64, u64> = BTreeMap::new();
         let mut short: HashMap<u64, u64> = HashMap::new();
-        for number in 1..=indexed.pack.max(durable.pack) {
+        for number in folded.up_to + 1..=indexed.pack.max(durable.pack) {
             let sealed = self.config.index().get(Family::State, &keys::pack(&self.config.name, number))?;
             let sealed = sealed.and_then(|len| Some(u64::from_be_bytes(len.as_slice().try_into().ok()?)));
             let position = |cursor: Cursor| if cursor.pack == number { cursor.offset } else { 0 };
@@ -276,12 +283,14 @@ impl Inner {
                 short.insert(number, actual);
             }
         }
-        if short.is_empty() {
+        if short.is_empty() && !is_folded_short {
             return Ok(());
         }
-        let is_lost = |entry: &Entry| {
-            let len = short.get(&entry.cursor.pack);
-            !entry.is_bad && len.is_some_and(|len| entry.cursor.offset + entry.record_len > *len)
+        let is_beyond = |entry: &Entry| {
+            let number = entry.cursor.pack;
+            let there = || packs.get(&number).copied().unwrap_or(0);
+            let len = if number <= folded.up_to { is_folded_short.then(there) } else { short.get(&number).copied() };
+            len.is_some_and(|len| entry.cursor.offset + entry.record_len > len)
         };
         let mut after = None;
         loop {
@@ -291,7 +300,12 @@ impl Inner {
             for (id, value) in &page {
                 let mut entry = Entry::decode(value).map_err(IndexError::value("a blob's entry"))?;
                 let is_marked = BlobId::try_from(&id[..]).is_ok_and(|id| progress.fresh.contains_key(&id));
-                if is_lost(&entry) && !is_marked {
+                let Cursor { pack, offset } = entry.cursor;
+                if is_beyond(&entry) && pack <= folded.up_to {
+                    let end = reached.entry(pack).or_default();
+                    *end = (offset + entry.record_len).max(*end);
+                }
+                if is_beyond(&entry) && !entry.is_bad && !is_marked {
                     entry.is_bad = true;
                     progress.totals.bad_blobs += 1;
                     progress.report.lost_blobs += 1;
@@ -299,6 +313,11 @@ impl Inner {
                 }
             }
         }
+        let told = reached.into_iter().map(|(pack, end)| {
+            let offset = packs.get(&pack).copied().unwrap_or(0);
+            Damage { cursor: Cursor { pack, offset }, bytes: end - offset }
+        });
+        progress.report.damage.extend(told);
         Ok(())
     }
 
@@ -325,8 +344,10 @@ impl Inner {
         let mut records = Vec::new();
         let mut scan = Scan::new(&*file, HEADER_BYTES, len, u64::MAX);
         while let Some(step) = scan.next_step().map_err(io)? {
-            if let Step::Record { offset, head } = step {
-                records.push((offset, head));
+            match step {
+                Step::Record { offset, head } => records.push((offset, head)),
+                // It takes no more: a footer lists records without gaps.
+                Step::Damage { .. } => return Ok(None),
             }
         }
         // What catch-up read may be in memory only; from here on it is durable.
@@ -337,14 +358,92 @@ impl Inner {
 }
 
 /// The footer, unless it lists a record behind `durable_len` that is torn: a crash may have kept the one and not the other.
-fn trusted_footer(file: &dyn DiskFile, durable_len: u64) -> io::Result<Option<Vec<(u64, Head)>>> {
+/// Of a pack that `may_be_open`, and so may end in anybody's data, every head that it lists must be there.
+fn trusted_footer(file: &dyn DiskFile, durable_len: u64, may_be_open: bool) -> io::Result<Option<Vec<(u64, Head)>>> {
     let Some(records) = pack::read_footer(file)? else { return Ok(None) };
-    for (offset, head) in records.iter().filter(|(offset, _)| *offset >= durable_len) {
-        let on_disk = pack::read_head(file, *offset)?;
-        let data = pack::read_data(file, *offset, head)?;
-        if on_disk.as_ref() != Ok(head) || data.and_then(|data| head.clone().into_bundle(data)).is_err() {
+    for (offset, head) in &records {
+        let is_unsure = *offset >= durable_len;
+        if (is_unsure || may_be_open) && pack::read_head(file, *offset)?.as_ref() != Ok(head) {
+            return Ok(None);
+        }
+        let is_torn = || -> io::Result<bool> {
+            let data = pack::read_data(file, *offset, head)?;
+            Ok(data.and_then(|data| head.clone().into_bundle(data)).is_err())
+        };
+        if is_unsure && is_torn()? {
             return Ok(None);
         }
     }
     Ok(Some(records))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use bytes::Bytes;
+    use datadb::{BlobRef, Bundle, bundle::Codec};
+
+    use super::*;
+    use crate::{
+        db::{Index, space::Space},
+        store::{
+            BlobStore as _, Presence,
+            blobsfile::LeafConfig,
+            conformance::{bundle, sample},
+            cut::CutDisk,
+            disk::Disk as _,
+        },
+    };
+
+    fn open(disk: &CutDisk, index: &std::path::Path, relied: Relied) -> BlobsFile {
+        let index = Arc::new(Index::open(index).unwrap());
+        let config = LeafConfig {
+            name: "blobs".into(),
+            dir: PathBuf::from("/packs"),
+            disk: Arc::new(disk.clone()),
+            space: Space::of(&index, "blobs").unwrap(),
+            pack_bytes: 1 << 30,
+            reserve_bytes: 0,
+            is_sealed_by_flush: false,
+            threads: None,
+        };
+        BlobsFile::open(config, relied, &[]).unwrap().0
+    }
+
+    /// Somebody knows how a pack is built, and lets the last blob of an open one end in a footer that tells another story, of
+    /// records that fill the pack without gaps.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_blob_that_ends_like_a_pack_hides_nothing_from_a_rebuild() {
+        let truth = sample(1, 5000);
+        let first = Head::new(&bundle(std::slice::from_ref(&truth)), b"").record_len();
+        let mut filler = vec![0; 3000];
+        blake3::Hasher::new().finalize_xof().fill(&mut filler);
+        let outer_head = Head::new(&bundle(&[Bytes::from(filler.clone())]), b"").bytes().len() as u64;
+        let footer_at = HEADER_BYTES + first + outer_head + filler.len() as u64;
+        let liar = BlobId::of(b"never put");
+        let len = (footer_at - HEADER_BYTES - outer_head) as u32;
+        let mut table = Vec::new();
+        BlobRef { id: liar, len, ..BlobRef::of(b"never put") }.pack(&mut table);
+        let story = Bundle::new(Codec::Raw, len, table.into(), vec![0; len as usize].into()).unwrap();
+        let planted = [filler, pack::footer(&[(HEADER_BYTES, Head::new(&story, b""))])].concat();
+        let outer = bundle(&[planted.into()]);
+        assert_eq!(outer.codec(), Codec::Raw);
+        let outer_id = outer.refs().next().unwrap().id;
+
+        let (disk, index) = (CutDisk::default(), tempfile::tempdir().unwrap());
+        let store = open(&disk, index.path(), Relied::Index);
+        store.put(bundle(std::slice::from_ref(&truth)), Bytes::new()).await.unwrap();
+        store.put(outer, Bytes::new()).await.unwrap();
+        let end = store.flush().await.unwrap()[0].end;
+        drop(store);
+        let file = disk.open(&PathBuf::from("/packs").join(pack::file_name(1))).unwrap();
+        assert!(pack::read_footer(&*file).unwrap().is_some(), "it looks like a footer in every way");
+        for relied in [Relied::Index, Relied::UpTo(end), Relied::Unknown] {
+            let fresh = tempfile::tempdir().unwrap();
+            let store = open(&disk, fresh.path(), relied);
+            let found = store.find(&[BlobId::of(&truth), outer_id, liar]).await.unwrap();
+            assert!(matches!(found[..], [Presence::Have(_), Presence::Have(_), Presence::Missing]), "{found:?}");
+        }
+    }
 }

@@ -53,6 +53,9 @@ impl Inner {
         state.flushing.clear();
         state.appender.closed.clear();
         drop(state);
+        if let Err(error) = self.fold(work.end.pack) {
+            tracing::warn!(leaf = %self.config.name, %error, "the lengths of old packs could not be put together; tried again with the next flush");
+        }
         Ok(Durable { leaf: self.config.name.clone(), end: work.end })
     }
 

@@ -10,6 +10,7 @@ mod append;
 mod catch_up;
 mod entry;
 mod flush;
+mod folded;
 pub mod known;
 pub(in crate::store) mod pack;
 mod read;
@@ -144,6 +145,8 @@ struct Inner {
     /// Records whose marks were lifted, until the log knows.
     lifted: Mutex<Vec<Cursor>>,
     files: Mutex<LruCache<u64, Arc<dyn DiskFile>>>,
+    /// From where on a walk through a pack without a footer is lost, if it is.
+    lost_from: Mutex<LruCache<u64, Option<u64>>>,
 }
 
 #[derive(Debug, Default)]
@@ -287,6 +290,7 @@ impl BlobsFile {
             flushing: Mutex::default(),
             lifted: Mutex::default(),
             files: Mutex::new(LruCache::new(packs_max())),
+            lost_from: Mutex::new(LruCache::new(packs_max())),
         };
         let mut report = inner.catch_up(relied, bad)?;
         report.lifted_blobs = inner.recheck_at_opening()?;

@@ -4,7 +4,8 @@
 //! Header, 24 bytes: magic `DataDBpk` (8), version (4), the pack's number (8), BLAKE3 (its first 4 bytes) of those.
 //! Then records, one after the other (see [`super::record`]). A sealed pack ends in a footer: magic `DataDBft` (8), per
 //! record its offset (8) and its whole head; then number of records (4), length of the footer up to here (8), BLAKE3 (its
-//! first 16 bytes) of all of that, and magic `DataDBnd` (8). The footer holds nothing that the records don't: whoever
+//! first 16 bytes) of all of that, and magic `DataDBnd` (8). The records that it lists fill the pack from its header to the
+//! footer, without gaps; bytes that don't say so are the end of somebody's data, and no footer. The footer holds nothing that the records don't: whoever
 //! finds it damaged reads the records instead. Names are `%016x.pack` of the number, which is never used again.
 //! A pack of a newer version is refused.
 
@@ -12,7 +13,8 @@ use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
-use super::record::{self, FIXED_BYTES, Head, RecordError};
+use super::record::{self, Claim, FIXED_BYTES, HEAD_BYTES_MAX, Head, RecordError};
+use super::{HEADS_BYTES_MAX, PACK_RECORDS_MAX};
 use crate::store::{StoreError, disk::DiskFile};
 
 /// Bytes before the first record.
@@ -24,8 +26,14 @@ const FOOTER_MAGIC: &[u8; 8] = b"DataDBft";
 const END_MAGIC: &[u8; 8] = b"DataDBnd";
 const TAIL_BYTES: u64 = 4 + 8 + 16 + 8;
 
-/// No footer is longer: the heads of the most and largest records a pack may have.
+/// No footer is longer, as far as a reader is concerned.
 const FOOTER_BYTES_MAX: u64 = 256 << 20;
+
+/// What a writer may put into a footer: heads up to where a pack is full, the one that fills it, and their offsets.
+const _: () = assert!(
+    ((HEADS_BYTES_MAX + HEAD_BYTES_MAX + PACK_RECORDS_MAX * 8) as u64) < FOOTER_BYTES_MAX,
+    "every footer that is written can be read"
+);
 
 /// How much is read at once when looking for the next magic.
 const SEARCH_BYTES: usize = 256 << 10;
@@ -106,7 +114,19 @@ pub fn read_footer(file: &dyn DiskFile) -> io::Result<Option<Vec<(u64, Head)>>> 
         return Ok(None);
     }
     let records = parse_footer(Bytes::from(bytes).slice(FOOTER_MAGIC.len()..));
-    Ok(records.filter(|records| records.len() == count as usize))
+    Ok(records.filter(|records| records.len() == count as usize && do_fill(records, start)))
+}
+
+/// Whether these records lie one behind the other from the header up to a place.
+fn do_fill(records: &[(u64, Head)], until: u64) -> bool {
+    let mut end = HEADER_BYTES;
+    for (offset, head) in records {
+        if *offset != end {
+            return false;
+        }
+        end += head.record_len();
+    }
+    end == until
 }
 
 fn parse_footer(mut bytes: Bytes) -> Option<Vec<(u64, Head)>> {
@@ -161,6 +181,18 @@ pub fn read_head(file: &dyn DiskFile, offset: u64) -> io::Result<Result<Head, Re
 pub fn read_data(file: &dyn DiskFile, offset: u64, head: &Head) -> io::Result<Result<Bytes, RecordError>> {
     let len = head.record_len() as usize - head.bytes().len();
     read_exactly(file, offset + head.bytes().len() as u64, len)
+}
+
+/// What the head at an offset claims, damaged or not.
+pub fn read_claim(file: &dyn DiskFile, offset: u64) -> io::Result<Option<Claim>> {
+    let mut fixed = [0; FIXED_BYTES];
+    let read = file.read_at(&mut fixed, offset)?;
+    Ok(if read < FIXED_BYTES { None } else { Claim::of(&fixed) })
+}
+
+/// Reads the data where a claim says that it is.
+pub fn read_claimed(file: &dyn DiskFile, offset: u64, claim: &Claim) -> io::Result<Result<Bytes, RecordError>> {
+    read_exactly(file, offset + claim.head_len() as u64, claim.data_len())
 }
 
 /// The eight bytes at an offset, fewer at the end of the file as zeros.

@@ -8,13 +8,13 @@ use datadb::{BlobId, Bundle};
 use super::{
     Inner,
     entry::Entry,
-    pack,
+    pack::{self, HEADER_BYTES},
     record::{Head, RecordError},
     scan::{Scan, Step},
 };
 use crate::{
-    db::{Family, IndexError, keys},
-    store::{Cursor, Damage, Item, StoreError, Stored},
+    db::IndexError,
+    store::{Cursor, Damage, Item, StoreError, Stored, disk::DiskFile},
 };
 
 /// Entries read at once in a walk over the index.
@@ -141,6 +141,18 @@ impl Inner {
         }
     }
 
+    /// From where on nothing tells where records begin in a pack without a footer: every walk must know, wherever it starts.
+    /// What is appended later is intact, so it stays what it was at first.
+    fn lost_from(&self, number: u64, file: &dyn DiskFile, len: u64) -> Result<Option<u64>, StoreError> {
+        let known = self.lost_from.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found = Scan::find_lost(file, len).map_err(|source| StoreError::io(self.path(number).display(), source))?;
+        self.lost_from.lock().unwrap_or_else(PoisonError::into_inner).put(number, found);
+        Ok(found)
+    }
+
     /// The records after a cursor, in append order.
     pub(super) fn enumerate(&self, after: Option<Cursor>, max: usize) -> Result<Vec<Item>, StoreError> {
         let first = after.map_or(0, |cursor| cursor.pack);
@@ -150,8 +162,15 @@ impl Inner {
             let start = after.filter(|cursor| cursor.pack == number).map(|cursor| cursor.offset);
             let file = self.file(number)?;
             let io = |source| StoreError::io(self.path(number).display(), source);
-            let is_sealed = self.config.index().get(Family::State, &keys::pack(&self.config.name, number))?.is_some();
-            let mut scan = Scan::after(&*file, start, len, is_sealed).map_err(io)?;
+            let is_sealed = self.is_sealed(number)?;
+            let by_footer = if is_sealed { Scan::by_footer(&*file, start, len).map_err(io)? } else { None };
+            let mut scan = match (by_footer, start) {
+                (Some(scan), _) => scan,
+                (None, None) => Scan::new(&*file, HEADER_BYTES, len, u64::MAX),
+                (None, Some(start)) => {
+                    Scan::after(&*file, start, len, self.lost_from(number, &*file, len)?).map_err(io)?
+                }
+            };
             while items.len() < max {
                 let Some(step) = scan.next_step().map_err(io)? else { break };
                 items.push(match step {

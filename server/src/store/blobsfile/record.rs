@@ -33,6 +33,9 @@ pub const FIXED_BYTES: usize = 60;
 /// The longest data: a sealed log record. What doesn't shrink is kept raw, so that coding adds nothing.
 pub const DATA_BYTES_MAX: usize = limits::SEALED_BYTES_MAX;
 
+/// No head is longer.
+pub const HEAD_BYTES_MAX: usize = FIXED_BYTES + limits::BUNDLE_BLOBS_MAX * BlobRef::LEN + limits::LABEL_BYTES_MAX;
+
 const VERSION: u8 = 1;
 const SUM_BYTES: usize = 16;
 const HEAD_SUM_AT: usize = FIXED_BYTES - SUM_BYTES;
@@ -68,6 +71,50 @@ pub struct Head {
     data_bytes: u32,
 }
 
+/// The lengths that the fixed part of a head claims, which may be damaged, within the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    head_bytes: usize,
+    data_bytes: u32,
+    data_sum: [u8; SUM_BYTES],
+}
+
+impl Claim {
+    /// What these bytes claim, whatever magic and version they have; `None` if no record can be so long.
+    pub fn of(fixed: &[u8; FIXED_BYTES]) -> Option<Self> {
+        let (blobs, label, data_bytes) = (u32_at(fixed, 12) as usize, u32_at(fixed, 20) as usize, u32_at(fixed, 24));
+        if blobs == 0
+            || blobs > limits::BUNDLE_BLOBS_MAX
+            || label > limits::LABEL_BYTES_MAX
+            || data_bytes as usize > DATA_BYTES_MAX
+        {
+            return None;
+        }
+        let data_sum = *fixed[HEAD_SUM_AT - SUM_BYTES..].first_chunk()?;
+        Some(Self { head_bytes: FIXED_BYTES + blobs * BlobRef::LEN + label, data_bytes, data_sum })
+    }
+
+    /// Length of the whole head.
+    pub const fn head_len(&self) -> usize {
+        self.head_bytes
+    }
+
+    /// Length of the data.
+    pub const fn data_len(&self) -> usize {
+        self.data_bytes as usize
+    }
+
+    /// Length of the whole record.
+    pub const fn record_len(&self) -> u64 {
+        self.head_bytes as u64 + self.data_bytes as u64
+    }
+
+    /// Whether these bytes are its data.
+    pub fn is_data(&self, data: &[u8]) -> bool {
+        data.len() == self.data_len() && sum(&[data]) == self.data_sum
+    }
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
@@ -81,7 +128,7 @@ fn sum(parts: &[&[u8]]) -> [u8; SUM_BYTES] {
 }
 
 impl Head {
-    /// The head of a new record.
+    /// The head of a new record, of what [`crate::store::check_put`] has let through.
     pub fn new(bundle: &Bundle, label: &[u8]) -> Self {
         let fits = "limits keep every part of a record far below 4 GiB";
         let blobs = u32::try_from(bundle.refs().len()).expect(fits);
@@ -118,11 +165,7 @@ impl Head {
         if fixed[8] != VERSION {
             return Err(RecordError::Version);
         }
-        let (blobs, label, data) = (u32_at(fixed, 12) as usize, u32_at(fixed, 20) as usize, u32_at(fixed, 24) as usize);
-        if blobs == 0 || blobs > limits::BUNDLE_BLOBS_MAX || label > limits::LABEL_BYTES_MAX || data > DATA_BYTES_MAX {
-            return Err(RecordError::Head);
-        }
-        Ok(FIXED_BYTES + blobs * BlobRef::LEN + label)
+        fixed.first_chunk().and_then(Claim::of).map(|claim| claim.head_len()).ok_or(RecordError::Head)
     }
 
     /// Reads a head of exactly `declared_len` bytes and verifies its checksum.

@@ -31,7 +31,7 @@ use super::{
     key::{Key, Keys},
     seal::{self, Kind, OVERHEAD_BYTES, SealError},
 };
-use crate::store::Stored;
+use crate::store::{StoreError, Stored};
 
 /// A bundle as the inner store gets it.
 #[derive(Clone, Debug)]
@@ -53,7 +53,40 @@ pub struct Contents {
     pub label: Bytes,
 }
 
-/// Seals a bundle and its label.
+/// Bytes of a varint.
+const fn varint_bytes(value: usize) -> usize {
+    (usize::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+const fn with_length(bytes: usize) -> usize {
+    varint_bytes(bytes) + bytes
+}
+
+/// Refuses what would be too long when it is sealed, before anything is.
+pub fn check_fits(bundle: &Bundle, label: &[u8]) -> Result<(), StoreError> {
+    let both = with_length(bundle.table().len()) + with_length(label.len());
+    let sealed_label = seal::padded(OVERHEAD_BYTES + Digest::LEN + both);
+    if sealed_label > limits::LABEL_BYTES_MAX {
+        let what = format!(
+            "a label of {} bytes, which with its table and sealed has {sealed_label}, and at most {} are kept",
+            label.len(),
+            limits::LABEL_BYTES_MAX
+        );
+        return Err(StoreError::Unfit { what });
+    }
+    let head = 1 + varint_bytes(bundle.plain_bytes() as usize) + both;
+    let sealed = seal::padded(OVERHEAD_BYTES + head + with_length(bundle.data().len()));
+    if sealed > limits::SEALED_BYTES_MAX {
+        let what = format!(
+            "a bundle that has {sealed} bytes when it is sealed, and at most {} are kept",
+            limits::SEALED_BYTES_MAX
+        );
+        return Err(StoreError::Unfit { what });
+    }
+    Ok(())
+}
+
+/// Seals a bundle and its label, after [`check_fits`].
 pub fn seal_bundle(key: &Key, bundle: &Bundle, label: &[u8]) -> io::Result<Result<Sealed, BundleError>> {
     let mut head = Writer::with_capacity(bundle.table().len() + label.len() + 32);
     head.u8(bundle.codec() as u8).varint(u64::from(bundle.plain_bytes())).bytes(bundle.table()).bytes(label);
@@ -63,9 +96,6 @@ pub fn seal_bundle(key: &Key, bundle: &Bundle, label: &[u8]) -> io::Result<Resul
     let mut inside = Writer::with_capacity(bundle.table().len() + label.len() + 48);
     inside.raw(blob.digest.as_bytes()).bytes(bundle.table()).bytes(label);
     let label = seal::seal(key, Kind::Label, &[&inside.finish()])?;
-    if label.len() > limits::LABEL_BYTES_MAX {
-        return Ok(Err(DecodeError::rule("label", "is too long to be sealed with its table").into()));
-    }
     let mut table = Vec::with_capacity(BlobRef::LEN);
     blob.pack(&mut table);
     let bundle = Bundle::new(Codec::Raw, blob.len, table.into(), data);
@@ -220,7 +250,40 @@ mod tests {
         assert_eq!(open_label(&keys, &[sealed.blob], &sealed.label).unwrap().refs.len(), limits::BUNDLE_BLOBS_MAX);
         let twice = seal_bundle(keys.first(), &sealed.bundle, &sealed.label).unwrap().unwrap();
         assert_eq!(open_label(&keys, &[twice.blob], &twice.label).unwrap().label, sealed.label);
-        assert!(seal_bundle(keys.first(), &most, &[7; limits::LABEL_BYTES_MAX]).unwrap().is_err());
+    }
+
+    /// What is told before anything is sealed is what sealing comes to, to the byte: with labels, tables and data of lengths
+    /// at which a varint, a padding or a limit changes.
+    #[test]
+    fn what_fits_is_known_before_it_is_sealed() {
+        let keys = keys();
+        let mut refused = 0;
+        let tables = [1, limits::BUNDLE_BLOBS_MAX];
+        let labels =
+            [0, 127, 128, 16_383, 16_384, limits::LABEL_BYTES_MAX / 2, 507_904 - 200, 507_904, limits::LABEL_BYTES_MAX];
+        for (blobs, around) in tables.into_iter().flat_map(|blobs| labels.map(|label| (blobs, label))) {
+            let blobs: Vec<Vec<u8>> = (0..blobs).map(|at| at.to_le_bytes().to_vec()).collect();
+            let bundle = bundle(&blobs);
+            for label in around.saturating_sub(70)..=(around + 70).min(limits::LABEL_BYTES_MAX) {
+                if label % 9 != 0 && label != around {
+                    continue;
+                }
+                let label = vec![7; label];
+                let sealed = seal_bundle(keys.first(), &bundle, &label).unwrap();
+                let fits = sealed.as_ref().is_ok_and(|sealed| sealed.label.len() <= limits::LABEL_BYTES_MAX);
+                assert_eq!(check_fits(&bundle, &label).is_ok(), fits, "{} blobs, {} bytes", blobs.len(), label.len());
+                refused += usize::from(!fits);
+            }
+        }
+        assert!(refused > 9);
+        let edge = limits::SEALED_BYTES_MAX;
+        for len in [edge, edge - 100, edge - 300, edge - (300 << 10), edge - (1 << 20)] {
+            let mut table = Vec::new();
+            BlobRef { len: u32::try_from(len).unwrap(), ..BlobRef::of(b"") }.pack(&mut table);
+            let bundle = Bundle::new(Codec::Raw, len as u32, table.into(), vec![7; len].into()).unwrap();
+            let sealed = seal_bundle(keys.first(), &bundle, b"").unwrap();
+            assert_eq!(check_fits(&bundle, b"").is_ok(), sealed.is_ok(), "{len} bytes");
+        }
     }
 
     proptest! {

@@ -38,7 +38,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
-pub use self::catch_up::EncryptReport;
+pub use self::{catch_up::EncryptReport, put::check_fits};
 use self::{
     claims::Claims,
     entry::{Entry, Progress},

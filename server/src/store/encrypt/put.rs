@@ -11,7 +11,13 @@ use super::{
     entry::Entry,
     read::Known,
 };
-use crate::store::{Cursor, Outcome, Presence, Put, StoreError, blocking};
+use crate::store::{Cursor, Outcome, Presence, Put, StoreError, blocking, check_put};
+
+/// Refuses what no reader would take, as it is or when it is sealed.
+pub fn check_fits(bundle: &Bundle, label: &[u8]) -> Result<(), StoreError> {
+    check_put(bundle, label)?;
+    content::check_fits(bundle, label)
+}
 
 impl State {
     fn put(&self, outcomes: Vec<Outcome>, cursor: Option<Cursor>) -> Put {
@@ -41,6 +47,7 @@ impl State {
 impl Core {
     /// Stores a bundle, unless all of its blobs are known.
     pub(super) async fn put(self: Arc<Self>, bundle: Bundle, label: Bytes) -> Result<Put, StoreError> {
+        check_fits(&bundle, &label)?;
         let blobs: Vec<BlobRef> = bundle.refs().collect();
         let ids: Vec<BlobId> = blobs.iter().map(|blob| blob.id).collect();
         let _claim = self.claims.take(&ids).await;

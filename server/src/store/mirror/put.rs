@@ -7,7 +7,7 @@ use datadb::Bundle;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{Inner, PATIENCE, Standing, tag};
-use crate::store::{Durable, Outcome, Put, SharedStore, StoreError};
+use crate::store::{Durable, Outcome, Put, SharedStore, StoreError, encrypt::check_fits};
 
 /// How much longer than those that count a side may take for a flush.
 const SLOW: Duration = Duration::from_secs(5);
@@ -44,6 +44,8 @@ impl Inner {
     }
 
     pub(super) async fn put(self: Arc<Self>, bundle: Bundle, label: Bytes) -> Result<Put, StoreError> {
+        // By the rules of the strictest kind of side, or one could take it that another can't have.
+        check_fits(&bundle, &label)?;
         self.enough().await?;
         let _gate = self.gate.read().await;
         if !self.is_met(|at| self.sides[at].now().0 == Standing::Level) {

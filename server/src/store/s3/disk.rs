@@ -29,7 +29,7 @@ use crate::store::{
 #[derive(Debug)]
 pub(super) struct S3Disk {
     bucket: Arc<Bucket>,
-    /// By number.
+    /// Those that the store does not have yet, by number; of what it has, the bucket knows.
     files: Mutex<HashMap<u64, Arc<S3File>>>,
 }
 
@@ -81,7 +81,8 @@ impl Disk for S3Disk {
         self.bucket.lease.check()?;
         let number = number_of(path)?;
         let mut files = self.files();
-        if files.contains_key(&number) {
+        files.retain(|_, file| !matches!(*file.state(), State::Stored));
+        if files.contains_key(&number) || self.bucket.place(number).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let staged = self.bucket.staging.join(pack::file_name(number));
@@ -92,19 +93,16 @@ impl Disk for S3Disk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.files().get(&number_of(path)?).cloned();
-        file.map(|file| file as Arc<dyn DiskFile>).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let number = number_of(path)?;
+        let file = self.files().get(&number).cloned();
+        let stored = || self.bucket.place(number).map(|_| self.file(number, State::Stored));
+        file.or_else(stored).map(|file| file as Arc<dyn DiskFile>).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn list(&self, _: &Path) -> io::Result<Vec<(String, u64)>> {
         let bucket = self.bucket.clone();
         self.bucket.client.wait(async move { bucket.look().await }).map_err(to_io)?;
-        let packs = self.bucket.packs();
-        let mut files = self.files();
-        for (number, _) in &packs {
-            files.entry(*number).or_insert_with(|| self.file(*number, State::Stored));
-        }
-        Ok(packs.into_iter().map(|(number, len)| (pack::file_name(number), len)).collect())
+        Ok(self.bucket.packs().into_iter().map(|(number, len)| (pack::file_name(number), len)).collect())
     }
 
     fn identity(&self, _: &Path) -> io::Result<Option<DirIdentity>> {
