@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use datadb::FORMAT_VERSION;
@@ -28,6 +29,7 @@ use crate::{
         StoreError,
         blobsfile::{BlobsFile, PACK_BYTES},
         disk::Disk,
+        mirror::SILENCE,
         stack::{Ground, Purpose, Room, local_dirs, name_of},
     },
 };
@@ -125,6 +127,7 @@ pub struct DataDir {
     pub(super) lock: File,
     disk: Arc<dyn Disk>,
     pack_bytes: u64,
+    silence: Duration,
     config: Config,
 }
 
@@ -146,7 +149,8 @@ impl DataDir {
                 other => OpenError::Io { place: path, source: other.into() },
             });
         }
-        let dir = Self { root: root.to_owned(), lock, disk, pack_bytes: PACK_BYTES, config: Config::embedded() };
+        let config = Config::embedded();
+        let dir = Self { root: root.to_owned(), lock, disk, pack_bytes: PACK_BYTES, silence: SILENCE, config };
         dir.check_format()?;
         Ok(dir)
     }
@@ -155,6 +159,12 @@ impl DataDir {
     #[must_use]
     pub fn with_pack_bytes(self, pack_bytes: u64) -> Self {
         Self { pack_bytes, ..self }
+    }
+
+    /// Takes a side of a mirror for one that hangs after so long, so that a test need not wait.
+    #[must_use]
+    pub fn with_silence(self, silence: Duration) -> Self {
+        Self { silence, ..self }
     }
 
     /// Refuses a newer format; writes the file where it is missing (the log's first record says the version too).
@@ -207,7 +217,7 @@ impl DataDir {
 
     pub(super) fn ground(&self, index: &SharedIndex, room: Room, purpose: Purpose) -> Ground {
         let (root, disk, index) = (self.root.clone(), self.disk.clone(), index.clone());
-        Ground { root, disk, pack_bytes: self.pack_bytes, index, room, purpose }
+        Ground { root, disk, pack_bytes: self.pack_bytes, index, room, purpose, silence: self.silence }
     }
 
     /// Whether any directory of packs that a tree needs holds some.

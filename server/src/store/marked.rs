@@ -21,7 +21,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
-use super::{BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored, blocking};
+use super::{
+    BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored, pulse::Pulse,
+    threads::Threads,
+};
 use crate::db::{Family, Index, keys};
 
 const FILE: &str = "side";
@@ -132,18 +135,20 @@ pub struct Marked {
     inner: SharedStore,
     dir: PathBuf,
     identity: (u64, u64),
+    threads: Threads,
+    pulse: Pulse,
 }
 
 impl Marked {
-    /// Around a leaf whose packs are in this directory.
-    pub fn around(inner: SharedStore, dir: &Path) -> Result<Self, StoreError> {
-        let identity = identity(dir).map_err(|source| StoreError::io(dir.display(), source))?;
-        Ok(Self { inner, dir: dir.to_owned(), identity })
+    /// Around a leaf whose packs are in this directory, with the threads and the pulse of that leaf.
+    pub fn around(inner: SharedStore, dir: &Path, threads: Threads, pulse: Pulse) -> Result<Self, StoreError> {
+        let identity = pulse.feel(|| identity(dir)).map_err(|source| StoreError::io(dir.display(), source))?;
+        Ok(Self { inner, dir: dir.to_owned(), identity, threads, pulse })
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        let dir = self.dir.clone();
-        let what = match blocking(move || identity(&dir)).await {
+        let (dir, pulse) = (self.dir.clone(), self.pulse.clone());
+        let what = match self.threads.run(move || pulse.feel(|| identity(&dir))).await {
             Ok(found) if found == self.identity => return Ok(()),
             Ok(_) => "another directory is in its place".to_owned(),
             Err(error) => error.to_string(),
