@@ -139,7 +139,7 @@ struct Parts {
     mirrors: Mutex<Vec<Mirror>>,
     reports: Mutex<Vec<LeafReport>>,
     marks: Mutex<HashMap<String, Marks>>,
-    /// Of each leaf on a disk: one that is opened again goes on with those it had.
+    /// Of each leaf: one that is opened again goes on with those it had.
     threads: Mutex<HashMap<String, Threads>>,
 }
 
@@ -464,13 +464,13 @@ impl Builder {
         let Ground { root, index, room, .. } = self.ground.clone();
         let name = self.checked_name(&Tree::S3(Box::new(s3.clone())))?;
         let (relied, bad) = (self.relied(&name), self.bad(&name));
-        let leaf_name = name.clone();
-        let (store, report) = blocking(move || {
+        let (leaf_name, threads) = (name.clone(), self.threads(&name)?);
+        let opening = threads.run(move || {
             let space = Space::of(&index, &leaf_name)?;
             let staging = root.join(STAGING).join(dir_name(&leaf_name));
             s3::open(in_room(&absolute(s3, &root), room), space, leaf_name, relied, &bad, &staging)
-        })
-        .await?;
+        });
+        let (store, report) = opening.await?;
         let requests = store.requests().clone();
         lock(&self.parts.marks).insert(name.clone(), store.marks());
         let store: SharedStore = Arc::new(store);

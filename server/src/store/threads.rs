@@ -84,7 +84,7 @@ mod tests {
             let task = tokio::spawn(async move {
                 threads
                     .run(move || {
-                        drop(begin.send(()));
+                        begin.send(()).unwrap();
                         released.recv().is_err()
                     })
                     .await
@@ -113,7 +113,7 @@ mod tests {
         let task = tokio::spawn(async move {
             asked
                 .run(move || {
-                    drop(begin.send(()));
+                    begin.send(()).unwrap();
                     released.recv().is_err()
                 })
                 .await

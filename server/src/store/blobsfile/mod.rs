@@ -77,7 +77,8 @@ pub struct LeafConfig {
     /// Whether a flush seals the open pack first: for media on which a file is there whole or not at all, and takes no
     /// more once it is. There a pack is never cut, whatever is found in it.
     pub is_sealed_by_flush: bool,
-    /// Whose threads do what blocks: a medium that may be slow or silent has its own, so that it holds up nobody else; `None`: everybody's.
+    /// Whose threads do what blocks: a medium that may be slow or silent has its own, so that it holds up nobody else;
+    /// `None`: everybody's.
     pub threads: Option<Threads>,
 }
 
