@@ -14,7 +14,7 @@ use datadb_server::{
     config::Ack,
     db::{Index, SharedIndex, space::Space},
     store::{
-        BlobStore as _, Presence, SharedStore, StoreError,
+        BlobStore as _, Item, Presence, SharedStore, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},
         conformance::{bundle, sample},
         cut::CutDisk,
@@ -22,6 +22,7 @@ use datadb_server::{
             Encrypt,
             key::{Key, KeySource, Keys},
         },
+        faulty::Fault,
         mirror::{Mirror, MirrorConfig, Opened, SILENCE, SideConfig, Standing},
         pulse::Pulse,
     },
@@ -126,14 +127,16 @@ async fn a_mirror_is_enumerated_from_a_side_that_is_level_or_not_at_all() {
     let mirror = scene.open().await.unwrap();
     put(&mirror, 1).await.unwrap();
     let first = mirror.enumerate(None, 10).await.unwrap();
-    let [datadb_server::store::Item::Record { cursor, .. }] = &first[..] else { panic!("{first:?}") };
-    // It fails, and every try to reach it again does.
-    let fails = [Some(datadb_server::store::faulty::Fault::Fails); 2000];
-    scene.side(0).faulty.next(fails);
+    let [Item::Record { cursor, .. }] = &first[..] else { panic!("{first:?}") };
+    // It misses a record, answers again, and takes its time to catch up.
+    scene.side(0).faulty.next([Some(Fault::Fails), None, Some(Fault::Slow(3000))]);
     put(&mirror, 2).await.unwrap();
+    wait_for(&mirror, 0, Standing::Behind).await;
     let error = mirror.enumerate(Some(*cursor), 10).await.unwrap_err();
     assert!(matches!(error, StoreError::Away { .. }), "{error:?}");
     assert_eq!(mirror.enumerate(None, 10).await.unwrap().len(), 2, "the other side is level");
+    wait_for(&mirror, 0, Standing::Level).await;
+    assert_eq!(mirror.enumerate(Some(*cursor), 10).await.unwrap().len(), 1, "what it missed lies behind the place");
     mirror.stop().await;
 }
 
@@ -159,7 +162,7 @@ async fn labels_that_a_side_brings_back_are_all_read_at_the_next_start_without_a
     let common = put(&store, 1).await.unwrap();
     store.flush().await.unwrap();
     // What only the first side has.
-    let fails = [Some(datadb_server::store::faulty::Fault::Fails); 2000];
+    let fails = [Some(Fault::Fails); 2000];
     scene.side(1).faulty.next(fails);
     let mut alone: Vec<Bytes> = Vec::new();
     for number in 2..6 {
