@@ -161,21 +161,21 @@ async fn labels_that_a_side_brings_back_are_all_read_at_the_next_start_without_a
     let store = encrypt(&scene.index, &mirror).await;
     let common = put(&store, 1).await.unwrap();
     store.flush().await.unwrap();
-    // What only the first side has.
+    // What only the second side has.
     let fails = [Some(Fault::Fails); 2000];
-    scene.side(1).faulty.next(fails);
+    scene.side(0).faulty.next(fails);
     let mut alone: Vec<Bytes> = Vec::new();
     for number in 2..6 {
         alone.push(put(&store, number).await.unwrap());
     }
     store.flush().await.unwrap();
-    scene.side(1).set_away(true);
+    scene.side(0).set_away(true);
     mirror.stop().await;
     drop((store, mirror));
-    scene.side(1).faulty.clear();
+    scene.side(0).faulty.clear();
 
-    scene.side(0).set_away(true);
-    scene.side(1).set_away(false);
+    scene.side(1).set_away(true);
+    scene.side(0).set_away(false);
     let dir = tempfile::tempdir().unwrap();
     scene.index = Arc::new(Index::open(dir.path()).unwrap());
     let mut config = scene.config();
@@ -183,8 +183,8 @@ async fn labels_that_a_side_brings_back_are_all_read_at_the_next_start_without_a
     let mirror = Mirror::open(config).await.unwrap();
     let store = encrypt(&scene.index, &mirror).await;
     assert_same(store.get(&BlobId::of(&common)).await.unwrap(), &common);
-    scene.side(0).set_away(false);
-    wait_for(&mirror, 0, Standing::Level).await;
+    scene.side(1).set_away(false);
+    wait_for(&mirror, 1, Standing::Level).await;
     let mut later = Vec::new();
     for number in 10..14 {
         later.push(put(&store, number).await.unwrap());
