@@ -22,8 +22,9 @@ use crate::{descriptors, store::blobsfile::PACK_BYTES};
 /// Failed.
 const FAILED: u8 = 1;
 
-/// Threads for what waits for the disk or computes for long. Each keeps contexts of the compressor, a megabyte and more, and
-/// holds a decoded bundle; with a thread for every request under way a restore took 80 MiB more and was no faster.
+/// Threads for what computes for long or asks the index; leaves have their own, so that none of these waits for a disk. Each
+/// keeps contexts of the compressor, a megabyte and more, and holds a decoded bundle; with a thread for every request under
+/// way a restore took 80 MiB more and was no faster.
 const BLOCKING_THREADS_MAX: usize = 16;
 
 /// Keeps backups: a content-addressed blob store, a log that is the truth, and an index over both.

@@ -9,6 +9,7 @@
 //! | state | `applied-blob` | the blob that this record is (20) |
 //! | state | `totals` | number of backups, their bytes, number of snapshots, number of objects |
 //! | state | `leaf:NAME` | how far the leaf's packs are indexed, and its totals; of Encrypt, how far it has read the labels, see `store::encrypt::entry` |
+//! | state | `given:NAME` | the last pack of a leaf of which places were given out (varint), 1 if all of these are durable, else 0 |
 //! | state | `pack:NAME:` number (8) | length of a sealed pack |
 //! | state | `packs:NAME` | the last of the leaf's sealed packs of which only this is kept: how many they are, their length together |
 //! | state | `slot:NAME` | the store's slot (2) in the family `stores` |
@@ -55,6 +56,11 @@ fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 /// State of a leaf.
 pub fn leaf(name: &str) -> Vec<u8> {
     [b"leaf:", name.as_bytes()].concat()
+}
+
+/// Of which pack of a leaf places were given out.
+pub fn given(leaf: &str) -> Vec<u8> {
+    [b"given:", leaf.as_bytes()].concat()
 }
 
 /// The last slot given to a store.

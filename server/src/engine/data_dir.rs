@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use datadb::FORMAT_VERSION;
@@ -28,6 +29,7 @@ use crate::{
         StoreError,
         blobsfile::{BlobsFile, PACK_BYTES},
         disk::Disk,
+        mirror::SILENCE,
         proof::Place,
         stack::{Ground, Purpose, Room, local_dirs, name_of, places},
     },
@@ -141,6 +143,7 @@ pub struct DataDir {
     pub(super) lock: File,
     disk: Arc<dyn Disk>,
     pack_bytes: u64,
+    silence: Duration,
     config: Config,
 }
 
@@ -162,7 +165,8 @@ impl DataDir {
                 other => OpenError::Io { place: path, source: other.into() },
             });
         }
-        let dir = Self { root: root.to_owned(), lock, disk, pack_bytes: PACK_BYTES, config: Config::embedded() };
+        let config = Config::embedded();
+        let dir = Self { root: root.to_owned(), lock, disk, pack_bytes: PACK_BYTES, silence: SILENCE, config };
         dir.check_format()?;
         Ok(dir)
     }
@@ -171,6 +175,12 @@ impl DataDir {
     #[must_use]
     pub fn with_pack_bytes(self, pack_bytes: u64) -> Self {
         Self { pack_bytes, ..self }
+    }
+
+    /// Takes a side of a mirror for one that hangs after so long, so that a test need not wait.
+    #[must_use]
+    pub fn with_silence(self, silence: Duration) -> Self {
+        Self { silence, ..self }
     }
 
     /// Refuses a newer format; writes the file where it is missing (the log's first record says the version too).
@@ -223,7 +233,7 @@ impl DataDir {
 
     pub(super) fn ground(&self, index: &SharedIndex, room: Room, purpose: Purpose) -> Ground {
         let (root, disk, index) = (self.root.clone(), self.disk.clone(), index.clone());
-        Ground { root, disk, pack_bytes: self.pack_bytes, index, room, purpose }
+        Ground { root, disk, pack_bytes: self.pack_bytes, index, room, purpose, silence: self.silence }
     }
 
     /// The directories of packs that a tree needs.

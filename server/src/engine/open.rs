@@ -215,14 +215,14 @@ fn lost_before(report: &OpenReport, applied: Position, root: &Path) -> Option<St
 impl Engine {
     /// Opens a data directory; an empty one becomes a new repository.
     pub async fn open(dir: DataDir, clock: Arc<dyn Clock>) -> Result<(Self, Found), OpenError> {
-        let has_blobs = dir.holds(Room::Blobs)?;
+        // Directories are looked into only where that decides anything: one of them may hang.
         let has_index = dir.root.join("index/CURRENT").exists();
-        if (has_blobs || dir.holds(dir.log_room())?) && !has_index {
+        if !has_index && (dir.holds(Room::Blobs)? || dir.holds(dir.log_room())?) {
             return Err(OpenError::NoIndex { dir: dir.root });
         }
         let index = dir.open_index("index")?;
         let is_complete = index.get(Family::State, keys::COMPLETE)?.is_some();
-        if !is_complete && has_blobs {
+        if !is_complete && dir.holds(Room::Blobs)? {
             return Err(OpenError::NoIndex { dir: dir.root });
         }
         let log = open_log(&dir, &index, Purpose::Serve).await?;

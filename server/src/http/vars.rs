@@ -20,22 +20,24 @@ pub async fn page(State(engine): State<Engine>) -> Result<Response, Failed> {
     vars.insert("server-total-connections-received".into(), observed.connections.get().into());
     vars.insert("server-active-monitor-client".into(), observed.monitor.readers().into());
     vars.insert("server-command-stats".into(), calls.into());
-    backends(&engine, &mut vars).await?;
+    backends(&engine, &mut vars).await;
     mirrors(&engine, &mut vars).await;
     let text = serde_json::to_string_pretty(&vars).expect("maps with texts as keys are JSON");
     Ok(answer("application/json; charset=utf-8", text + "\n"))
 }
 
 /// For each type of backend and each count an object with the backends' own names.
-async fn backends(engine: &Engine, vars: &mut Map<String, Value>) -> Result<(), EngineError> {
+async fn backends(engine: &Engine, vars: &mut Map<String, Value>) {
     for backend in engine.backends() {
         let traffic = &backend.traffic;
+        // A backend that can't be asked now hides nothing else.
+        let open_files = backend.stats().await.ok().map(|stats| stats.open_files);
         let counts = [
-            ("blobs-uploaded", traffic.blobs_uploaded.get()),
-            ("blobs-downloaded", traffic.blobs_downloaded.get()),
-            ("bytes-uploaded", traffic.bytes_uploaded.get()),
-            ("bytes-downloaded", traffic.bytes_downloaded.get()),
-            ("open-fds", backend.stats().await?.open_files),
+            ("blobs-uploaded", Some(traffic.blobs_uploaded.get())),
+            ("blobs-downloaded", Some(traffic.blobs_downloaded.get())),
+            ("bytes-uploaded", Some(traffic.bytes_uploaded.get())),
+            ("bytes-downloaded", Some(traffic.bytes_downloaded.get())),
+            ("open-fds", open_files),
         ];
         for (what, count) in counts {
             let by_name = vars.entry(format!("{}-{what}", backend.kind)).or_insert_with(|| json!({}));
@@ -48,7 +50,6 @@ async fn backends(engine: &Engine, vars: &mut Map<String, Value>) -> Result<(), 
             by_name[&backend.name] = count.into();
         }
     }
-    Ok(())
 }
 
 /// For each mirror, how its sides are; nothing where there is none.

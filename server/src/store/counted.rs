@@ -3,16 +3,20 @@
 //! Around every leaf, whichever its type, so that no backend counts for itself. It prints itself as the leaf: it keeps
 //! nothing, and nobody chooses it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
+use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 
 use super::{
     BlobStore, Cursor, Durable, Item, Outcome, Presence, Put, SharedStore, StoreError, StoreStats, Stored, s3::Requests,
 };
 use crate::observe::Counter;
+
+/// Whoever looks at a backend waits so long for its counts.
+const ASKED: Duration = Duration::from_secs(2);
 
 /// What has gone through a backend since the server started. Bytes are as they are stored.
 #[derive(Debug, Default)]
@@ -39,6 +43,8 @@ pub struct Backend {
     /// What was asked of the store behind it, where requests are what counts.
     pub requests: Option<Arc<Requests>>,
     store: SharedStore,
+    /// A question that is not answered yet: whoever asks next waits for the same answer.
+    asking: Arc<Mutex<Option<JoinHandle<Result<StoreStats, StoreError>>>>>,
 }
 
 impl Backend {
@@ -48,9 +54,19 @@ impl Backend {
         Self { requests: Some(requests), ..self }
     }
 
-    /// Counts and sizes.
+    /// Counts and sizes; `Away` if it does not answer in time.
     pub async fn stats(&self) -> Result<StoreStats, StoreError> {
-        self.store.stats().await
+        let asked = timeout(ASKED, async {
+            let mut asking = self.asking.lock().await;
+            let store = self.store.clone();
+            let answer = asking.get_or_insert_with(|| tokio::spawn(async move { store.stats().await })).await;
+            *asking = None;
+            answer.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
+        });
+        asked.await.unwrap_or_else(|_| {
+            let what = format!("it has not answered for {} s", ASKED.as_secs());
+            Err(StoreError::Away { place: self.name.clone(), what })
+        })
     }
 }
 
@@ -78,8 +94,8 @@ impl Counted {
     /// What comes back with it is for those who look.
     pub fn around(kind: &'static str, inner: SharedStore, traffic: Option<Arc<Traffic>>) -> (SharedStore, Backend) {
         let traffic = traffic.unwrap_or_default();
-        let backend =
-            Backend { kind, name: inner.to_string(), traffic: traffic.clone(), requests: None, store: inner.clone() };
+        let (name, store, asking) = (inner.to_string(), inner.clone(), Arc::default());
+        let backend = Backend { kind, name, traffic: traffic.clone(), requests: None, store, asking };
         (Arc::new(Self { inner, traffic }), backend)
     }
 }

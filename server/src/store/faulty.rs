@@ -54,6 +54,11 @@ impl Faulty {
         self.plan().extend(faults);
     }
 
+    /// From now on all is well.
+    pub fn clear(&self) {
+        self.plan().clear();
+    }
+
     /// Takes the next fault; those that are the same for every call are carried out here.
     async fn before(&self) -> Result<Option<Fault>, StoreError> {
         let fault = self.plan().pop_front().flatten();

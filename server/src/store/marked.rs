@@ -19,8 +19,9 @@ use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
 use super::{
-    BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored, blocking,
+    BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored,
     disk::{DirIdentity, Disk},
+    threads::Threads,
 };
 
 /// A leaf in a directory that may be taken away. See the module.
@@ -29,21 +30,22 @@ pub struct Marked {
     inner: SharedStore,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    threads: Threads,
     identity: Option<DirIdentity>,
     /// Another directory was met in its place.
     is_gone: AtomicBool,
 }
 
 impl Marked {
-    /// Around a leaf whose packs are in this directory.
-    pub fn around(inner: SharedStore, disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, StoreError> {
+    /// Around a leaf whose packs are in this directory, with the threads of that leaf.
+    pub fn around(inner: SharedStore, disk: Arc<dyn Disk>, dir: &Path, threads: Threads) -> Result<Self, StoreError> {
         let identity = disk.identity(dir).map_err(|source| StoreError::io(dir.display(), source))?;
-        Ok(Self { inner, disk, dir: dir.to_owned(), identity, is_gone: AtomicBool::new(false) })
+        Ok(Self { inner, disk, dir: dir.to_owned(), threads, identity, is_gone: AtomicBool::new(false) })
     }
 
     async fn check(&self) -> Result<(), StoreError> {
         let (disk, dir) = (self.disk.clone(), self.dir.clone());
-        let what = match blocking(move || disk.identity(&dir)).await {
+        let what = match self.threads.run(move || disk.identity(&dir)).await {
             Ok(found) if found == self.identity && !self.is_gone.load(Ordering::Acquire) => return Ok(()),
             Ok(None) => "the directory is missing: mount its disk, or put it back".to_owned(),
             Ok(Some(_)) => {

@@ -26,14 +26,17 @@ pub mod cut;
 pub mod disk;
 pub mod encrypt;
 pub mod faulty;
+pub mod hanging;
 pub mod marked;
 pub mod memory;
 pub mod mirror;
 pub mod place;
 pub mod proof;
+pub mod pulse;
 pub mod remote;
 pub mod s3;
 pub mod stack;
+pub mod threads;
 
 use std::{fmt, io, sync::Arc};
 

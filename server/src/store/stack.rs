@@ -22,7 +22,9 @@ use super::{
     marked::Marked,
     mirror::{Kin, Mirror, MirrorConfig, Opened, Opener, SideConfig},
     proof::{self, Place, Proof, Seen},
+    pulse::Pulse,
     s3::{self, CredentialsSource, Requests, S3Config},
+    threads::Threads,
 };
 use crate::{
     config::{self, KeySource, Tree},
@@ -51,6 +53,8 @@ pub struct Ground {
     pub room: Room,
     /// Why it is opened.
     pub purpose: Purpose,
+    /// A side of a mirror hangs when a call to its medium has not returned for so long.
+    pub silence: Duration,
 }
 
 /// What a stack keeps.
@@ -136,6 +140,8 @@ struct Parts {
     mirrors: Mutex<Vec<Mirror>>,
     reports: Mutex<Vec<LeafReport>>,
     marks: Mutex<HashMap<String, Marks>>,
+    /// Of each leaf: one that is opened again goes on with those it had.
+    threads: Mutex<HashMap<String, Threads>>,
     proofs: Mutex<Proofs>,
 }
 
@@ -180,7 +186,7 @@ impl Stack {
         check_keys(tree, &ground.root)?;
         let parts = Arc::<Parts>::default();
         let builder = Arc::new(Builder { ground, recorded, settle, kin, parts: parts.clone() });
-        match build(builder, tree.clone(), false).await {
+        match build(builder, tree.clone(), None).await {
             Ok(built) => Ok(Self { store: built.store, parts }),
             Err(error) => {
                 stop(&parts).await;
@@ -341,13 +347,14 @@ pub fn prints_as(tree: &Tree, root: &Path, room: Room) -> String {
     }
 }
 
-/// The fold. A side of a mirror is looked at before it is opened.
-fn build(builder: Arc<Builder>, tree: Tree, is_side: bool) -> Building {
+/// The fold. A side of a mirror has a pulse, and is looked at before it is opened. That of a bucket is never silent: its
+/// requests have time-outs of their own.
+fn build(builder: Arc<Builder>, tree: Tree, pulse: Option<Pulse>) -> Building {
     Box::pin(async move {
         match tree {
-            Tree::BlobsFile { path } => builder.blobsfile(path, is_side).await,
+            Tree::BlobsFile { path } => builder.blobsfile(path, pulse).await,
             Tree::S3(s3) => builder.s3(*s3).await,
-            Tree::Encrypt { keys, inner } => builder.clone().encrypt(keys, *inner, is_side).await,
+            Tree::Encrypt { keys, inner } => builder.clone().encrypt(keys, *inner, pulse).await,
             Tree::Mirror { ack, sides } => builder.mirror(ack, sides).await,
         }
     })
@@ -417,6 +424,17 @@ impl Builder {
         counted
     }
 
+    /// The threads of a leaf.
+    fn threads(&self, name: &str) -> Result<Threads, StoreError> {
+        let mut threads = lock(&self.parts.threads);
+        if let Some(threads) = threads.get(name) {
+            return Ok(threads.clone());
+        }
+        let new = Threads::of_leaf().map_err(|source| StoreError::io(name, source))?;
+        threads.insert(name.to_owned(), new.clone());
+        Ok(new)
+    }
+
     fn relied(&self, name: &str) -> Relied {
         match (self.ground.room, self.ground.purpose) {
             // Each record of a log is durable before the next is written, so that only the last can be torn.
@@ -440,12 +458,18 @@ impl Builder {
         Err(StoreError::Inconsistent { place: name, what })
     }
 
-    async fn blobsfile(&self, path: PathBuf, is_side: bool) -> Result<Built, StoreError> {
-        let ground = self.ground.clone();
+    /// The side of a mirror has a pulse.
+    async fn blobsfile(&self, path: PathBuf, pulse: Option<Pulse>) -> Result<Built, StoreError> {
+        let mut ground = self.ground.clone();
         let name = self.checked_name(&Tree::BlobsFile { path: path.clone() })?;
         let (relied, bad) = (self.relied(&name), self.bad(&name));
-        let place = place_of(&ground.root, &path, ground.room, is_side);
-        let (store, marks, (seen, proof), report) = blocking(move || {
+        let place = place_of(&ground.root, &path, ground.room, pulse.is_some());
+        if let Some(pulse) = pulse {
+            ground.disk = pulse.of_disk(ground.disk);
+        }
+        let threads = self.threads(&name)?;
+        let own_threads = threads.clone();
+        let opening = threads.run(move || {
             let looked = proof::look(&ground, &place)?;
             let Ground { disk, pack_bytes, index, room, .. } = ground;
             let space = Space::of(&index, &place.leaf)?;
@@ -457,14 +481,14 @@ impl Builder {
                 pack_bytes,
                 reserve_bytes: room.reserve_bytes(),
                 is_sealed_by_flush: false,
-                threads: None,
+                threads: Some(own_threads.clone()),
             };
             let (leaf, report) = BlobsFile::open(config, relied, &bad)?;
             let marks = leaf.marks();
-            let leaf: SharedStore = Arc::new(Marked::around(Arc::new(leaf), disk, &place.packs)?);
+            let leaf: SharedStore = Arc::new(Marked::around(Arc::new(leaf), disk, &place.packs, own_threads)?);
             Ok::<_, StoreError>((leaf, marks, looked, report))
-        })
-        .await?;
+        });
+        let (store, marks, (seen, proof), report) = opening.await?;
         self.note(proof).await?;
         let bad_blobs = store.stats().await?.bad_blobs;
         let is_hurt = seen == Seen::Wiped || report.lost_blobs > 0 || bad_blobs > 0;
@@ -491,13 +515,13 @@ impl Builder {
         let Ground { root, index, room, .. } = self.ground.clone();
         let name = self.checked_name(&Tree::S3(Box::new(s3.clone())))?;
         let (relied, bad) = (self.relied(&name), self.bad(&name));
-        let leaf_name = name.clone();
-        let (store, report) = blocking(move || {
+        let (leaf_name, threads) = (name.clone(), self.threads(&name)?);
+        let opening = threads.run(move || {
             let space = Space::of(&index, &leaf_name)?;
             let staging = root.join(STAGING).join(dir_name(&leaf_name));
             s3::open(in_room(&absolute(s3, &root), room), space, leaf_name, relied, &bad, &staging)
-        })
-        .await?;
+        });
+        let (store, report) = opening.await?;
         let requests = store.requests().clone();
         lock(&self.parts.marks).insert(name.clone(), store.marks());
         let store: SharedStore = Arc::new(store);
@@ -506,10 +530,15 @@ impl Builder {
         Ok(Built { store: leaf, is_hurt })
     }
 
-    async fn encrypt(self: Arc<Self>, keys: Vec<KeySource>, inner: Tree, is_side: bool) -> Result<Built, StoreError> {
+    async fn encrypt(
+        self: Arc<Self>,
+        keys: Vec<KeySource>,
+        inner: Tree,
+        pulse: Option<Pulse>,
+    ) -> Result<Built, StoreError> {
         let name = format!("encrypt({})", name_of(&inner, self.ground.room));
         let keys = load_keys(&keys, &self.ground.root)?;
-        let Built { store: inner, is_hurt } = build(self.clone(), inner, is_side).await?;
+        let Built { store: inner, is_hurt } = build(self.clone(), inner, pulse).await?;
         let (index, space_name) = (self.ground.index.clone(), name.clone());
         let space = blocking(move || Space::of(&index, &space_name)).await?;
         let (store, report) = Encrypt::open(inner, keys, space, &name).await?;
@@ -520,12 +549,16 @@ impl Builder {
 
     async fn mirror(self: Arc<Self>, ack: config::Ack, sides: Vec<config::Side>) -> Result<Built, StoreError> {
         let Ground { root, room, index, .. } = self.ground.clone();
-        let sides = sides.into_iter().map(|side| SideConfig {
-            name: name_of(&side.tree, room),
-            prints_as: prints_as(&side.tree, &root, room),
-            is_write_only: side.is_write_only,
-            is_local: side.tree.is_local(),
-            open: self.clone().opener(side.tree),
+        let sides = sides.into_iter().map(|side| {
+            let pulse = Pulse::default();
+            SideConfig {
+                name: name_of(&side.tree, room),
+                prints_as: prints_as(&side.tree, &root, room),
+                is_write_only: side.is_write_only,
+                is_local: side.tree.is_local(),
+                pulse: pulse.clone(),
+                open: self.clone().opener(side.tree, pulse),
+            }
         });
         let mirror = Mirror::open(MirrorConfig {
             ack,
@@ -534,15 +567,16 @@ impl Builder {
             settle: self.settle,
             needs_all_that_counts: room != Room::Blobs,
             kin: self.kin.clone(),
+            silence: self.ground.silence,
         })
         .await?;
         lock(&self.parts.mirrors).push(mirror.clone());
         Ok(Built { store: Arc::new(mirror), is_hurt: false })
     }
 
-    fn opener(self: Arc<Self>, tree: Tree) -> Opener {
+    fn opener(self: Arc<Self>, tree: Tree, pulse: Pulse) -> Opener {
         Arc::new(move || {
-            let building = build(self.clone(), tree.clone(), true);
+            let building = build(self.clone(), tree.clone(), Some(pulse.clone()));
             Box::pin(async move {
                 let Built { store, is_hurt } = building.await?;
                 Ok(Opened { store, is_hurt })

@@ -8,7 +8,7 @@ use datadb_server::{
     store::{
         SharedStore,
         conformance::check,
-        mirror::{Mirror, MirrorConfig},
+        mirror::{Mirror, MirrorConfig, SILENCE},
     },
 };
 
@@ -24,6 +24,7 @@ async fn open(root: &Path) -> SharedStore {
         settle: None,
         needs_all_that_counts: true,
         kin: None,
+        silence: SILENCE,
     };
     Arc::new(Mirror::open(config).await.unwrap())
 }

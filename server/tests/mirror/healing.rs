@@ -10,7 +10,7 @@ use datadb_server::{
     store::{
         BlobStore as _, Presence,
         conformance::{bundle, sample},
-        mirror::{Mirror, MirrorConfig, Standing},
+        mirror::{Mirror, MirrorConfig, SILENCE, Standing},
     },
 };
 
@@ -25,6 +25,7 @@ async fn open(index: &SharedIndex, root: &Path) -> Mirror {
         settle: None,
         needs_all_that_counts: true,
         kin: None,
+        silence: SILENCE,
     };
     Mirror::open(config).await.unwrap()
 }

@@ -6,9 +6,14 @@
 #[path = "../../../tests/support/s3.rs"]
 mod s3;
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod acks;
 mod conformance;
+mod hanging;
 mod healing;
 mod histories;
+mod places;
 mod scene;
 mod stacks;

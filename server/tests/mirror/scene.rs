@@ -21,12 +21,13 @@ use datadb_server::{
         disk::RealDisk,
         faulty::Faulty,
         memory::MemoryStore,
-        mirror::{Mirror, MirrorConfig, Opened, SideConfig, Standing},
+        mirror::{Mirror, MirrorConfig, Opened, SILENCE, SideConfig, Standing},
+        pulse::Pulse,
     },
 };
 
 /// How long a side may take until it is as it should be.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A side in memory that fails as told, and can be away when it is opened.
 #[derive(Clone)]
@@ -63,6 +64,7 @@ impl MemorySide {
             prints_as: name.into(),
             is_write_only: false,
             is_local: name.starts_with("local"),
+            pulse: Pulse::default(),
             open: Arc::new(open),
         }
     }
@@ -96,6 +98,7 @@ impl Scene {
             settle: None,
             needs_all_that_counts: true,
             kin: None,
+            silence: SILENCE,
         }
     }
 
@@ -129,7 +132,14 @@ pub fn disk_side(index: &SharedIndex, name: &str, dir: &Path) -> SideConfig {
         let opened = async move { Ok(Opened { store: Arc::new(store) as SharedStore, is_hurt }) };
         Box::pin(opened) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
     };
-    SideConfig { name: name.into(), prints_as: name.into(), is_write_only: false, is_local: true, open: Arc::new(open) }
+    SideConfig {
+        name: name.into(),
+        prints_as: name.into(),
+        is_write_only: false,
+        is_local: true,
+        pulse: Pulse::default(),
+        open: Arc::new(open),
+    }
 }
 
 pub async fn put(store: &dyn BlobStore, seed: u64) -> Result<Bytes, StoreError> {

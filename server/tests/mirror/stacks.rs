@@ -10,6 +10,7 @@ use datadb_server::{
         conformance::check,
         disk::RealDisk,
         encrypt::key::Key,
+        mirror::SILENCE,
         stack::{Ground, Purpose, Recorded, Room, Stack},
     },
 };
@@ -49,6 +50,7 @@ async fn conforms(tree: &str, server: &S3Server) -> String {
         index,
         room: Room::Blobs,
         purpose: Purpose::Serve,
+        silence: SILENCE,
     };
     let stack = Stack::open(&config.blobs, ground, Recorded::default(), None, None).await.unwrap();
     let began = Instant::now();

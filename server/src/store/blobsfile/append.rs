@@ -127,8 +127,10 @@ impl Inner {
         if state.appender.open.is_none() {
             self.start_pack(state)?;
         }
+        let number = state.appender.open.as_ref().expect("start_pack opens one").pack.number;
+        self.give_out(state, number)?;
         let open = state.appender.open.as_mut().expect("start_pack opens one");
-        let (offset, number) = (open.len, open.pack.number);
+        let offset = open.len;
         let file = open.pack.file.clone();
         let written =
             file.write_at(head.bytes(), offset).and_then(|()| file.write_at(data, offset + head.bytes().len() as u64));

@@ -14,6 +14,7 @@ use super::{
     BlobsFile, Inner, OpenReport, Relied, Totals,
     append::OpenPack,
     entry::Entry,
+    given::Given,
     pack::{self, HEADER_BYTES, PackFile},
     record::Head,
     scan::{Scan, Step},
@@ -53,6 +54,7 @@ impl Inner {
         let mut packs: BTreeMap<u64, u64> =
             files.iter().filter_map(|(name, len)| Some((pack::parse_file_name(name)?, *len))).collect();
         let (indexed, totals) = BlobsFile::load_state(&self.config)?;
+        let given = Given::load(&self.config)?;
         let durable = match relied {
             Relied::UpTo(durable) => durable.max(indexed),
             Relied::Index | Relied::Unknown => indexed,
@@ -89,8 +91,15 @@ impl Inner {
             _ => None,
         };
         let mut state = self.state();
-        state.appender.open = open;
-        state.appender.last_number = last.max(indexed.pack).max(durable.pack);
+        match open {
+            // Nor does one that may be shorter than it was.
+            Some(open) if !given.is_durable || open.pack.number < given.pack => {
+                state.appender.closed.push((open.pack.number, open.len));
+            }
+            open => state.appender.open = open,
+        }
+        state.given = given;
+        state.appender.last_number = last.max(indexed.pack).max(durable.pack).max(given.pack);
         state.packs = packs;
         (state.totals, state.durable_totals) = (progress.totals, progress.totals);
         drop(state);

@@ -138,7 +138,7 @@ impl Inner {
                 }
                 let leaf = keys::leaf(&self.config.name);
                 batch.put(Family::State, &leaf, &work.totals.encode(work.end));
-                return Ok(index.write(batch)?);
+                return self.end_flush(batch, work.end);
             }
             index.write(batch)?;
         }

@@ -11,6 +11,7 @@ mod catch_up;
 mod entry;
 mod flush;
 mod folded;
+mod given;
 pub mod known;
 pub(in crate::store) mod pack;
 mod read;
@@ -32,13 +33,12 @@ use datadb::{
     codec::{DecodeError, Reader, Writer},
 };
 use lru::LruCache;
-use tokio::runtime::Handle;
 
-use self::{append::Appender, entry::Entry, recheck::Marks};
+use self::{append::Appender, entry::Entry, given::Given, recheck::Marks};
 use super::{
     BlobStore, Cursor, Damage, Durable, Found, Item, Presence, Put, StoreError, StoreStats, Stored, blocking,
-    blocking_on,
     disk::{Disk, DiskFile},
+    threads::Threads,
 };
 use crate::{
     db::{Batch, Family, Index, IndexError, keys, space::Space},
@@ -79,8 +79,9 @@ pub struct LeafConfig {
     /// Whether a flush seals the open pack first: for media on which a file is there whole or not at all, and takes no
     /// more once it is. There a pack is never cut, whatever is found in it.
     pub is_sealed_by_flush: bool,
-    /// Whose threads do what blocks: a distant medium has its own, so that it holds up nobody else; `None`: everybody's.
-    pub threads: Option<Handle>,
+    /// Whose threads do what blocks: a medium that may be slow or silent has its own, so that it holds up nobody else;
+    /// `None`: everybody's.
+    pub threads: Option<Threads>,
 }
 
 /// A directory of packs. See the module.
@@ -162,6 +163,7 @@ struct State {
     /// What a failed sync falls back to.
     durable_totals: Totals,
     unflushed_bytes: u64,
+    given: Given,
     /// Set when even the way back from a failed sync failed; everything is refused from then on.
     is_broken: bool,
 }
@@ -316,7 +318,7 @@ impl BlobsFile {
         let work = move || work(&inner);
         match &self.inner.config.threads {
             None => blocking(work).await,
-            Some(threads) => blocking_on(threads, work).await,
+            Some(threads) => threads.run(work).await,
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     db::{Family, IndexError, keys},
-    store::{Cursor, Damage, Item, StoreError, blocking},
+    store::{Cursor, Damage, Item, Presence, StoreError, blocking},
 };
 
 /// Records whose labels are read at once: a long label has 256 KiB.
@@ -23,6 +23,9 @@ const PAGE: usize = 64;
 
 /// Entries that wait in memory for the index, at most (roughly): some 8 MiB.
 const ENTRIES_MAX: usize = 1 << 16;
+
+/// How often the labels are read from the front because the place of the last ones was refused in between.
+const RESTARTS_MAX: usize = 4;
 
 /// What `open` found that a person should know.
 #[derive(Debug, Default)]
@@ -59,7 +62,11 @@ impl Core {
         }
         let mut after = progress.read_to;
         *self.state() = State { progress: progress.clone(), durable: progress, ..State::default() };
+        // What the inner store can't know of now may come from a side that is away, behind what is read here.
+        let nobodys = BlobId::new([0; BlobId::LEN]);
+        self.state().is_held_back = self.inner.find(&[nobodys]).await? == [Presence::Unknown];
         let mut report = EncryptReport::default();
+        let mut restarts = 0;
         let mut page = self.first_page(&mut after).await?;
         while !page.is_empty() {
             after = page.last().map(cursor);
@@ -72,11 +79,18 @@ impl Core {
                     Seen::Record(opened) => report.records_added += u64::from(self.add_record(opened).await?),
                 }
             }
-            self.state().progress.read_to = after;
+            self.state().has_read(after);
             if self.state().pending.len() >= ENTRIES_MAX {
                 self.clone().write_caught_up().await?;
             }
-            page = self.inner.enumerate(after, PAGE).await?;
+            page = match self.inner.enumerate(after, PAGE).await {
+                // The side of a mirror that gave the place is behind now.
+                Err(StoreError::Away { .. }) if restarts < RESTARTS_MAX => {
+                    restarts += 1;
+                    self.first_page(&mut after).await?
+                }
+                page => page?,
+            };
         }
         self.write_caught_up().await?;
         Ok(report)

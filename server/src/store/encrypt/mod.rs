@@ -79,9 +79,19 @@ struct State {
     durable: Progress,
     /// As the inner store said last.
     unflushed_bytes: u64,
+    /// Whether the place that the labels were read to stays what it was: when it was opened, the inner store could not be
+    /// asked for all that it may hold, and what is missing comes to lie before the places that it gives out since.
+    is_held_back: bool,
 }
 
 impl State {
+    /// All labels up to this one were read.
+    fn has_read(&mut self, to: Option<Cursor>) {
+        if !self.is_held_back {
+            self.progress.read_to = to;
+        }
+    }
+
     /// The entries of these blobs, as far as they wait in memory.
     fn waiting(&self, ids: &[BlobId]) -> Vec<Option<Entry>> {
         let waiting = |id| self.pending.get(id).or_else(|| self.flushing.get(id)).copied();

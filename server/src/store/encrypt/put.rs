@@ -70,7 +70,8 @@ impl Core {
             state.add(one, *outcome, known.entry, Entry::new(blob.id, cursor, one));
         }
         state.progress.records += 1;
-        state.progress.read_to = state.progress.read_to.max(Some(cursor));
+        let read_to = state.progress.read_to.max(Some(cursor));
+        state.has_read(read_to);
         state.progress.keys.insert(self.keys.first().id());
         state.unflushed_bytes = put.unflushed_bytes;
         Ok(state.put(outcomes, Some(cursor)))

@@ -6,6 +6,8 @@
 //! sides must be level for a write to be begun, and how many must be durable for a flush to count.
 //! Reads come from the first level side in the config's order; what it lost comes from the next and is put there again.
 //!
+//! A side that hangs is away as soon as that is certain, and nobody waits for it any longer (`watch`).
+//!
 //! Places and cursors name their side in their lowest four bits, see `tag`.
 
 mod heal;
@@ -17,6 +19,7 @@ mod side;
 mod status;
 mod tag;
 mod tend;
+mod watch;
 
 use std::{
     collections::HashSet,
@@ -39,8 +42,9 @@ use tokio::{
 use self::{marks::Marks, side::Side};
 pub use self::{
     pull::{Alone, Kin},
-    side::{Opened, Opener, SideConfig, Standing},
+    side::{Opened, Opener, Opening, SideConfig, Standing},
     status::{MirrorStatus, SideStatus},
+    watch::SILENCE,
 };
 use super::{BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored, to_the_end};
 use crate::{config::Ack, db::SharedIndex};
@@ -62,6 +66,8 @@ pub struct MirrorConfig {
     pub needs_all_that_counts: bool,
     /// Tells records of two sides apart that must never meet.
     pub kin: Option<Arc<dyn Kin>>,
+    /// A side hangs when a call to its medium has not returned for so long; [`SILENCE`] but for tests.
+    pub silence: Duration,
 }
 
 /// Several sides. See the module. Clones are the same mirror.
@@ -118,7 +124,7 @@ impl Mirror {
         let marks = Marks::load(config.index, names).await?;
         let inner = Arc::new(Inner {
             ack: config.ack,
-            sides: config.sides.into_iter().map(Side::new).collect(),
+            sides: config.sides.into_iter().map(|side| Side::new(side, config.silence)).collect(),
             marks,
             kin: config.kin,
             gate: RwLock::default(),
@@ -156,8 +162,9 @@ impl Mirror {
                 tracing::error!(mirror = %self.inner, %error, "a task of the mirror ended badly");
             }
         }
-        for (at, store) in self.inner.open_sides(|_, _| true) {
-            if let Err(error) = store.flush().await {
+        let sides = self.inner.open_sides(|_, _| true);
+        for (at, answer) in put::on_all(sides, |store| async move { store.flush().await }).await {
+            if let Err(error) = answer {
                 tracing::error!(side = %self.inner.sides[at], %error, "the last flush failed");
             }
         }

@@ -80,7 +80,7 @@ impl Inner {
         let mut pulled = Pulled::default();
         let (mut after, mut unflushed) = (mark, 0);
         loop {
-            let page = source.enumerate(after, PAGE).await.inspect_err(|error| self.demote(from, error))?;
+            let page = self.page(from, &source, &mut after).await?;
             for item in &page {
                 let (cursor, refs) = match item {
                     Item::Record { cursor, refs, .. } => (*cursor, &refs[..]),
@@ -105,6 +105,22 @@ impl Inner {
                 return Ok(pulled);
             }
         }
+    }
+
+    /// The next records of a side. Where that is a mirror, the side of it that knows the place may be away or behind: then
+    /// all are compared, from the front of another.
+    async fn page(
+        &self,
+        from: usize,
+        source: &SharedStore,
+        after: &mut Option<crate::store::Cursor>,
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut page = source.enumerate(*after, PAGE).await;
+        if let (Err(StoreError::Away { .. }), Some(_)) = (&page, *after) {
+            *after = None;
+            page = source.enumerate(None, PAGE).await;
+        }
+        page.inspect_err(|error| self.demote(from, error))
     }
 
     /// Makes durable what was copied and moves the mark.
@@ -271,7 +287,7 @@ impl Inner {
         let mut alone = Alone { name: &self.sides[at].config.prints_as, store: store.clone(), blobs: Vec::new() };
         let mut after = self.marks.get(without, at);
         loop {
-            let page = store.enumerate(after, PAGE).await?;
+            let page = self.page(at, store, &mut after).await?;
             for item in &page {
                 let (cursor, refs) = match item {
                     Item::Record { cursor, refs, .. } => (cursor, &refs[..]),
@@ -279,7 +295,7 @@ impl Inner {
                 };
                 after = Some(*cursor);
                 let ids: Vec<BlobId> = refs.iter().map(|blob| blob.id).collect();
-                let found = without_store.find(&ids).await?;
+                let found = without_store.find(&ids).await.inspect_err(|error| self.demote(without, error))?;
                 let lacking = refs.iter().zip(found).filter(|(_, found)| *found == Presence::Missing);
                 alone.blobs.extend(lacking.map(|(blob, _)| *blob));
             }

@@ -13,7 +13,7 @@ use crate::store::{Durable, Outcome, Put, SharedStore, StoreError, encrypt::chec
 const SLOW: Duration = Duration::from_secs(5);
 
 /// What each side answered, in the config's order.
-type Answers<T> = Vec<(usize, Result<T, StoreError>)>;
+pub(super) type Answers<T> = Vec<(usize, Result<T, StoreError>)>;
 
 impl Inner {
     /// Waits a while until so many sides are level that a write can count.
@@ -194,7 +194,7 @@ impl Inner {
 }
 
 /// Asks all of these at once.
-async fn on_all<T, F>(sides: Vec<(usize, SharedStore)>, ask: impl Fn(SharedStore) -> F) -> Answers<T>
+pub(super) async fn on_all<T, F>(sides: Vec<(usize, SharedStore)>, ask: impl Fn(SharedStore) -> F) -> Answers<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, StoreError>> + Send + 'static,

@@ -95,16 +95,17 @@ impl Inner {
     }
 
     pub(super) async fn enumerate(&self, after: Option<Cursor>, max: usize) -> Result<Vec<Item>, StoreError> {
-        let readable = self.readable();
+        // What a side that is behind lacks comes to lie behind the places that it gives out now: whoever goes on from one of
+        // these would miss it.
+        let mut level = self.readable().into_iter().filter(|(.., is_level)| *is_level);
         let (at, store, after) = match after.map(tag::untag) {
             None => {
-                let first = readable.into_iter().next();
-                let (at, store, _) = first.ok_or_else(|| self.away("no side can be read"))?;
+                let (at, store, _) = level.next().ok_or_else(|| self.away("no side has all that counts"))?;
                 (at, store, None)
             }
             Some((at, cursor)) => {
-                let same = readable.into_iter().find(|(side, ..)| *side == at);
-                let (at, store, _) = same.ok_or_else(|| self.away("the side that gave this cursor can't be asked"))?;
+                let same = level.find(|(side, ..)| *side == at);
+                let (at, store, _) = same.ok_or_else(|| self.away("the side that gave this cursor can't go on"))?;
                 (at, store, Some(cursor))
             }
         };

@@ -4,13 +4,15 @@ use std::{
     fmt,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinHandle};
 
+use super::watch::{self, Watch, Watched};
 use crate::{
     observe::Counter,
-    store::{Cursor, SharedStore, StoreError},
+    store::{Cursor, SharedStore, StoreError, pulse::Pulse},
 };
 
 /// A side that was opened.
@@ -22,7 +24,10 @@ pub struct Opened {
 }
 
 /// Opens a side, again after each failure.
-pub type Opener = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Opened, StoreError>> + Send>> + Send + Sync>;
+pub type Opener = Arc<dyn Fn() -> Opening<Result<Opened, StoreError>> + Send + Sync>;
+
+/// Something that is being opened.
+pub type Opening<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a side is.
 pub struct SideConfig {
@@ -34,6 +39,8 @@ pub struct SideConfig {
     pub is_write_only: bool,
     /// Whether it lies on this machine's own disks.
     pub is_local: bool,
+    /// Whether its medium answers.
+    pub pulse: Pulse,
     /// Opens it.
     pub open: Opener,
 }
@@ -59,6 +66,9 @@ pub(super) struct Side {
     pub copied_blobs: Counter,
     pub copied_bytes: Counter,
     state: Mutex<State>,
+    watch: Arc<Watch>,
+    /// What was begun to be opened and did not come to an end yet.
+    opening: tokio::sync::Mutex<Option<JoinHandle<Result<Opened, StoreError>>>>,
 }
 
 struct State {
@@ -84,11 +94,21 @@ impl fmt::Display for Side {
 }
 
 impl Side {
-    pub fn new(config: SideConfig) -> Self {
+    /// A side that hangs when a call to it has not returned for so long.
+    pub fn new(config: SideConfig, silence: Duration) -> Self {
         let trouble = "it was not opened yet".to_owned();
         let state = State { store: None, standing: Standing::Away, trouble, attempts: 0, last: None };
         let [healed_blobs, copied_blobs, copied_bytes] = [(); 3].map(|()| Counter::default());
-        Self { config, wake: Arc::default(), healed_blobs, copied_blobs, copied_bytes, state: Mutex::new(state) }
+        let wake = Arc::<Notify>::default();
+        let watch = Arc::new(Watch::new(config.prints_as.clone(), config.pulse.clone(), silence, wake.clone()));
+        let (state, opening) = (Mutex::new(state), tokio::sync::Mutex::default());
+        Self { config, wake, healed_blobs, copied_blobs, copied_bytes, state, watch, opening }
+    }
+
+    /// Opens its store, unless that hangs.
+    pub async fn open(&self) -> Result<Opened, StoreError> {
+        let Opened { store, is_hurt } = watch::open(&self.watch, &self.opening, || (self.config.open)()).await??;
+        Ok(Opened { store: Watched::around(store, self.watch.clone()), is_hurt })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,7 +1,12 @@
 //! What can be seen of a mirror.
 
+use std::time::Duration;
+
 use super::{Inner, Standing};
-use crate::store::StoreStats;
+use crate::store::{SharedStore, StoreStats};
+
+/// Whoever looks waits so long for what a side has to say; what it can't say in time is unknown.
+const ASKED: Duration = Duration::from_secs(2);
 
 /// How a mirror is.
 #[derive(Clone, Debug)]
@@ -48,13 +53,13 @@ impl Inner {
     pub(super) async fn status(&self) -> MirrorStatus {
         let mut whole: Option<StoreStats> = None;
         if let Some((_, store, true)) = self.readable().first() {
-            whole = store.stats().await.ok();
+            whole = stats_in_time(store).await;
         }
         let mut sides = Vec::new();
         for side in &self.sides {
             let (standing, store) = side.now();
             let own = match (standing, store) {
-                (Standing::Behind, Some(store)) => store.stats().await.ok(),
+                (Standing::Behind, Some(store)) => stats_in_time(&store).await,
                 _ => None,
             };
             let lacks = |of: fn(&StoreStats) -> u64| match standing {
@@ -75,4 +80,8 @@ impl Inner {
         }
         MirrorStatus { name: self.to_string(), sides }
     }
+}
+
+async fn stats_in_time(store: &SharedStore) -> Option<StoreStats> {
+    tokio::time::timeout(ASKED, store.stats()).await.ok()?.ok()
 }

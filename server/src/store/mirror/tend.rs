@@ -83,7 +83,7 @@ impl Inner {
     }
 
     async fn open_side(&self, at: usize) -> Result<SharedStore, StoreError> {
-        let opened = (self.sides[at].config.open)().await?;
+        let opened = self.sides[at].open().await?;
         if opened.is_hurt {
             tracing::error!(side = %self.sides[at], "a side lost something: it is compared with the others from the front");
             self.marks.forget(at).await?;

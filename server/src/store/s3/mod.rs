@@ -87,7 +87,7 @@ pub fn open(
     let lease = Lease::take(&client, staging, floor).map_err(failed)?;
     let requests = client.requests().clone();
     let bucket = Arc::new(Bucket::new(client, lease, staging.to_owned()));
-    let threads = Some(bucket.client.threads());
+    let threads = Some(bucket.client.threads().into());
     let disk = Arc::new(S3Disk::new(bucket.clone()).map_err(unusable)?);
     let dir = PathBuf::from(&place);
     let leaf = LeafConfig {
