@@ -68,7 +68,6 @@ fn what_is_kept_is_for_its_owner_and_what_is_asked_for_is_as_it_was() {
     assert!(private(&cache.join("datadb")) > 1, "a cache of the client");
     scheduled(&client, scratch.path());
     mounted(&client, scratch.path());
-    server.restart();
     server.stop();
     assert!(private(&at("data")) > 10 && private(&at("second")) > 2, "packs, index and log");
     server.start();

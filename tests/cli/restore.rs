@@ -57,8 +57,7 @@ fn the_help_says_what_patterns_mean() {
                   Leave owners and groups as they come about, and setuid and setgid off
 
               --untrusted
-                  Leave out what lends rights, as for a backup that others made: setuid and setgid, devices, attributes of
-                  security.*
+                  Leave out what lends rights, as for a backup that others made: setuid and setgid, devices, attributes of security.*
 
               --verify
                   Read everything back and compare it; what differs is restored again
