@@ -20,8 +20,9 @@ use datadb_server::{
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, OpenReport, Relied},
         conformance::{assert_kept, bundle, bytes_of, check, put_around_the_limits, sample},
         counted::{Counted, Traffic},
-        disk::RealDisk,
+        disk::{Disk, RealDisk},
         faulty::{Fault, Faulty},
+        hanging::HangingDisk,
         memory::MemoryStore,
         remote::Remote,
     },
@@ -35,9 +36,13 @@ fn open(root: &Path) -> SharedStore {
 }
 
 fn try_open(root: &Path, pack_bytes: u64) -> (BlobsFile, OpenReport) {
+    open_on(root, pack_bytes, Arc::new(RealDisk))
+}
+
+fn open_on(root: &Path, pack_bytes: u64, disk: Arc<dyn Disk>) -> (BlobsFile, OpenReport) {
     let index = Arc::new(Index::open(&root.join("index")).unwrap());
     let space = Space::of(&index, "blobs").unwrap();
-    let (name, dir, disk) = ("blobs".to_owned(), root.join("blobs"), Arc::new(RealDisk));
+    let (name, dir) = ("blobs".to_owned(), root.join("blobs"));
     let config = LeafConfig {
         name,
         dir,
@@ -286,4 +291,47 @@ async fn what_was_accepted_is_there_after_a_new_start_and_after_a_rebuild() {
             assert_kept(&store, &kept).await;
         }
     }
+}
+
+/// A record is found damaged while a flush is under way that will write its entry: the mark stands when both are done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_is_under_way_does_not_undo_a_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = HangingDisk::around(Arc::new(RealDisk));
+    let (store, _) = open_on(dir.path(), 500, Arc::new(disk.clone()));
+    let store: SharedStore = Arc::new(store);
+    let damaged = sample(1, 4000);
+    put(&*store, &damaged).await;
+    put(&*store, &sample(2, 4000)).await;
+    // The flush syncs the first pack, and is stuck at the second.
+    disk.hang(&dir.path().join("blobs/0000000000000002.pack"));
+    let flush = tokio::spawn({
+        let store = store.clone();
+        async move { store.flush().await }
+    });
+    while disk.most_stuck() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let first = dir.path().join("blobs/0000000000000001.pack");
+    let mut bytes = fs::read(&first).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&first, bytes).unwrap();
+    let id = BlobId::of(&damaged);
+    let mut read = tokio::spawn({
+        let store = store.clone();
+        async move { store.get(&id).await }
+    });
+    // Either it waits for the flush, or it is done before the flush goes on: both must end the same way.
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), &mut read).await;
+    disk.release();
+    let read = match early {
+        Ok(read) => read.unwrap(),
+        Err(_) => read.await.unwrap(),
+    };
+    assert!(matches!(read, Err(StoreError::Damaged { .. })), "{read:?}");
+    flush.await.unwrap().unwrap();
+    assert!(matches!(store.find(&[id]).await.unwrap()[0], Presence::Missing), "it is asked for again");
+    store.flush().await.unwrap();
+    assert_eq!(store.stats().await.unwrap().bad_blobs, 1);
 }
