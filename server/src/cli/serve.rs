@@ -56,6 +56,8 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     };
     let observed = engine.observed().clone();
     let (stop, stopped) = oneshot::channel::<()>();
+    // Before anybody is told that the server is ready: a signal that comes right after that must find it so.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let served = match &args.listen {
         Listen::Tcp(address) => {
             let listener =
@@ -75,7 +77,6 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     };
     supervisor::tell(&[NotifyState::Ready]);
     let watchdog = supervisor::keep_watchdog(engine.clone());
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
