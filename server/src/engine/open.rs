@@ -109,9 +109,12 @@ async fn check_log(
     applied: Position,
     purpose: Purpose,
 ) -> Result<Option<String>, OpenError> {
+    // What lies in a proven place and can't be read is damage.
+    let is_empty =
+        !log.unproven().is_empty() || (report.damage.is_empty() && log.store.enumerate(None, 1).await?.is_empty());
     let blob = match end::check(&log.store, &applied).await {
         Ok(blob) => blob,
-        Err(LogError::Ends { last: 0, applied }) if report.damage.is_empty() || !log.unproven().is_empty() => {
+        Err(LogError::Ends { last: 0, applied }) if is_empty => {
             let unproven: Vec<String> = log.unproven().iter().map(|dir| dir.display().to_string()).collect();
             let what = if unproven.is_empty() { log.store.to_string() } else { unproven.join(", ") };
             return Err(OpenError::EmptyLog { what, applied, dir: dir.root.clone() });
