@@ -203,6 +203,8 @@ impl Log {
             let blob = BlobRef::of(&bytes);
             let mut bundle = BundleBuilder::new();
             bundle.push(&blob, &bytes);
+            // Several MiB, which are in the bundle now.
+            drop(bytes);
             Ok::<_, LogError>((record, blob, bundle.seal(LEVEL)))
         })
         .await?;

@@ -143,7 +143,7 @@ impl Genesis {
 impl Record {
     /// The encoding above.
     pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::with_capacity(256);
+        let mut w = Writer::with_capacity(256 + self.entries.iter().map(Body::size_hint).sum::<usize>());
         w.u8(VERSION).varint(self.sequence).raw(self.previous.as_bytes()).signed(self.time);
         w.varint(self.durable.len() as u64);
         for durable in &self.durable {
