@@ -248,7 +248,7 @@ impl Surroundings<'_> {
             Object::Meta(meta) => self.find_metas(slice::from_ref(&**meta), &mut findings)?,
             Object::Set(metas) => self.find_metas(metas, &mut findings)?,
             Object::List(chunks) => {
-                findings.must(self.are_long_enough(chunks), "a chunk's length is not that of its blob")
+                findings.must(self.are_long_enough(chunks), "a chunk's length is not that of its blob");
             }
             Object::SetHead(segments) => {
                 let rule = "a directory's segment is not the set that its head says";

@@ -44,8 +44,11 @@ pub struct Backend {
     pub requests: Option<Arc<Requests>>,
     store: SharedStore,
     /// A question that is not answered yet: whoever asks next waits for the same answer.
-    asking: Arc<Mutex<Option<JoinHandle<Result<StoreStats, StoreError>>>>>,
+    asking: Arc<Mutex<Option<Asking>>>,
 }
+
+/// A question to a store that goes on when nobody waits for its answer any more.
+type Asking = JoinHandle<Result<StoreStats, StoreError>>;
 
 impl Backend {
     /// With the requests that it makes.
@@ -61,7 +64,10 @@ impl Backend {
             let store = self.store.clone();
             let answer = asking.get_or_insert_with(|| tokio::spawn(async move { store.stats().await })).await;
             *asking = None;
-            answer.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
+            answer.unwrap_or_else(|ended| match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(StoreError::Away { place: self.name.clone(), what: "the server is stopping".into() }),
+            })
         });
         asked.await.unwrap_or_else(|_| {
             let what = format!("it has not answered for {} s", ASKED.as_secs());

@@ -1,6 +1,11 @@
 //! Whether the packs in a directory are those that the index knows of, found out before anything relies on it.
 
-use std::{collections::HashMap, io, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry as Slot},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use datadb::BlobId;
 
@@ -40,14 +45,14 @@ impl Known {
             let number = entry.cursor.pack;
             let path = dir.join(pack::file_name(number));
             let io = |source| StoreError::io(path.display(), source);
-            if !files.contains_key(&number) {
-                let file = match disk.open(&path) {
+            let file = match files.entry(number) {
+                Slot::Occupied(slot) => slot.into_mut(),
+                Slot::Vacant(slot) => slot.insert(match disk.open(&path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                     opened => Some(opened.map_err(io)?),
-                };
-                files.insert(number, file);
-            }
-            if let Some(Some(file)) = files.get(&number)
+                }),
+            };
+            if let Some(file) = file
                 && let Ok(head) = pack::read_head(&**file, entry.cursor.offset).map_err(io)?
                 && entry.names(&head, &id)
             {
