@@ -6,10 +6,10 @@
 
 pub mod cli;
 pub mod config;
-pub mod db;
 pub mod descriptors;
 pub mod engine;
 pub mod http;
+pub mod index;
 pub mod log;
 pub mod observe;
 pub mod random;

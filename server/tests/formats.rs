@@ -126,7 +126,7 @@ async fn packs_without_an_index_are_refused_and_half_an_index_too() {
     let error = open(dir.path(), Arc::new(RealDisk)).await.unwrap_err();
     assert!(error.to_string().contains("datadb-server rebuild"), "{error}");
     // An index that was begun and not finished.
-    drop(datadb_server::db::Index::open(&dir.path().join("index")).unwrap());
+    drop(datadb_server::index::Index::open(&dir.path().join("index")).unwrap());
     let error = open(dir.path(), Arc::new(RealDisk)).await.unwrap_err();
     assert!(error.to_string().contains("datadb-server rebuild"), "{error}");
 }

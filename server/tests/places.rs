@@ -16,12 +16,12 @@ use std::{
 use datadb::Backup;
 use datadb_server::{
     config::Config,
-    db::{Family, Index, keys},
     engine::{
         Engine,
         accept::accept_empty,
         open::{DataDir, Found, OpenError, heal, rebuild},
     },
+    index::{Family, Index, keys},
     store::{conformance::sample, disk::RealDisk, encrypt::key::Key},
 };
 use support::{Ticking, Tree, back_up, backups, restore, send};

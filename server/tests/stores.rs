@@ -11,8 +11,8 @@ use datadb::{
     limits,
 };
 use datadb_server::{
-    db::{Index, space::Space},
     engine::{Engine, clock::SystemClock, open::DataDir},
+    index::{Index, space::Space},
     observe::Counter,
     rpc,
     store::{

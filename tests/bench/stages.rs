@@ -27,7 +27,7 @@ use datadb_client::{
     walk::Stat,
 };
 use datadb_server::{
-    db::{Index, space::Space},
+    index::{Index, space::Space},
     store::{
         BlobStore,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},

@@ -12,7 +12,7 @@ use datadb_resp::frame::{ProtocolError, Requests};
 use prost::Message;
 
 use super::{
-    db::keys,
+    index::keys,
     log::{effect::Effect, record::Record},
 };
 

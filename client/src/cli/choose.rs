@@ -100,7 +100,7 @@ async fn meant(
         let (FileType::Dir, Content::Ref(set)) = (meta.file_type, meta.content) else { return None };
         let names = names(connection, &set).await?;
         let wanted = String::from_utf8_lossy(parts[depth]);
-        let name = near::nearest(&wanted, names.iter().map(String::as_str))?;
+        let name = did_you_mean::nearest(&wanted, names.iter().map(String::as_str))?;
         let slash = if depth == 0 { "" } else { "/" };
         return Some(format!(": did you mean {}{slash}{}?", escape(above.as_bytes()), escape(name.as_bytes())));
     }

@@ -3,6 +3,7 @@
 mod cat;
 mod choose;
 mod completions;
+mod did_you_mean;
 mod diff;
 mod dump;
 mod entry;
@@ -10,7 +11,6 @@ mod find;
 mod history;
 mod list;
 mod man;
-mod near;
 mod output;
 pub mod profile;
 mod restore;

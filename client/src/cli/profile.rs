@@ -10,7 +10,7 @@ use std::{
 use datadb::{Fault, HostName, Kind};
 use serde::Deserialize;
 
-use super::{near, size};
+use super::{did_you_mean, size};
 use crate::connection::{Rate, Token};
 
 /// Where a server listens that was not told otherwise.
@@ -80,7 +80,7 @@ impl Settings {
         settings.anchor(base);
         if let Some(name) = profile {
             let Some(mut chosen) = profiles.remove(name) else {
-                let hint = near::hint(name, profiles.keys().map(String::as_str));
+                let hint = did_you_mean::hint(name, profiles.keys().map(String::as_str));
                 let line = format!("there is no profile {name} in {shown}{hint}");
                 return Err(Fault::new(Kind::NotFound, line));
             };

@@ -22,9 +22,9 @@ use crate::{
     color::{self, Hue},
     connection::{Connection, Session},
     exit::{self, Outcome},
-    pipeline::{self, How, Made, Request, Source, Summary},
     report::{Report, bytes, escape, many},
     select::Selection,
+    snapshot::{self, How, Made, Request, Source, Summary},
     walk::io_words,
 };
 
@@ -195,7 +195,7 @@ fn one(
 ) -> Result<Outcome, Fault> {
     let started = Instant::now();
     let report = Report::new("read", context.show());
-    let summary = pipeline::snapshot(context.handle(), connection, request, &report, session)?;
+    let summary = snapshot::take(context.handle(), connection, request, &report, session)?;
     report.finish();
     print(context, &summary, started.elapsed().as_secs_f64())?;
     Ok(Outcome::of(summary.backup.counts.errors))

@@ -25,7 +25,6 @@ use super::{Change, Each, Field, compare, place::Place};
 use crate::{
     connection::Connection,
     exit,
-    pipeline::{Owners, described, xattrs},
     report::{Report, count, get},
     restore::{
         chunks::{Source, is_of_the_file},
@@ -34,6 +33,7 @@ use crate::{
         tree::{Look, Tree, set_of},
     },
     select::Selection,
+    snapshot::{Owners, described, xattrs},
     walk::{Entry, Past, Stat, Step, Walk, open_quietly, words},
 };
 

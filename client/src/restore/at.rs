@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use crate::{
-    pipeline::xattrs::{Reader, by_descriptor},
+    snapshot::xattrs::{Reader, by_descriptor},
     walk::Stat,
 };
 

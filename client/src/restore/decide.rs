@@ -10,7 +10,7 @@ use super::{
     wanted::Wanted,
 };
 use crate::{
-    pipeline::xattrs::Reader,
+    snapshot::xattrs::Reader,
     walk::{FileId, Stat},
 };
 

@@ -23,7 +23,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    pipeline::xattrs::Reader,
+    snapshot::xattrs::Reader,
     walk::{FileId, Stat},
 };
 

@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use super::{at::At, rights::Rights, shared::Shared};
-use crate::{diff::Field, pipeline::xattrs::Reader, report::count, walk::Stat};
+use crate::{diff::Field, report::count, snapshot::xattrs::Reader, walk::Stat};
 
 /// Which parts of the metadata differ, or are to be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::{
     data_dir::{DataDir, OpenError},
 };
 use crate::{
-    db::{Family, keys},
+    index::{Family, keys},
     store::{
         proof::{Place, begin_anew},
         stack::Room,

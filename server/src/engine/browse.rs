@@ -6,7 +6,7 @@ use bytes::Bytes;
 use datadb::{Backup, BackupKey, HostName, Kind, Meta, Object, ObjectKey, SnapshotKey, TreePath, backup::prefix_range};
 
 use super::{Engine, EngineError, trail::Trail};
-use crate::db::{Family, Index, IndexError, apply::OBJECT_HEAD_BYTES, keys};
+use crate::index::{Family, Index, IndexError, apply::OBJECT_HEAD_BYTES, keys};
 
 /// Keys read at once.
 const PAGE: usize = 256;

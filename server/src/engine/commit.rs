@@ -11,7 +11,7 @@ use datadb::{
 };
 
 use super::{Engine, EngineError, committer::Draft};
-use crate::db::{Family, keys};
+use crate::index::{Family, keys};
 
 /// What a client says of a backup.
 #[derive(Clone, Debug)]

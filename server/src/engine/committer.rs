@@ -28,7 +28,7 @@ use super::{
     pending::{Part, Pending},
 };
 use crate::{
-    db::{Family, Index, SharedIndex, data::Overlay, keys},
+    index::{Family, Index, SharedIndex, data::Overlay, keys},
     log::{
         Log, Logged,
         record::{Body, CopyPlace},

@@ -23,7 +23,7 @@ use thiserror::Error;
 use super::EngineError;
 use crate::{
     config::{Config, Tree},
-    db::{Index, IndexError, SharedIndex},
+    index::{Index, IndexError, SharedIndex},
     log::LogError,
     store::{
         StoreError,

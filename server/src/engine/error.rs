@@ -3,7 +3,7 @@
 use datadb::{Fault, Kind, bundle::BundleError, codec::DecodeError};
 use thiserror::Error;
 
-use crate::{db::IndexError, log::LogError, store::StoreError};
+use crate::{index::IndexError, log::LogError, store::StoreError};
 
 /// An error of the engine.
 #[derive(Debug, Error)]

@@ -11,7 +11,7 @@ use datadb::{
 };
 
 use super::{Engine, EngineError, browse::Filter, newest::newest};
-use crate::db::{Family, Index, IndexError, keys};
+use crate::index::{Family, Index, IndexError, keys};
 
 /// Expectations looked at at once.
 const PAGE: usize = 256;

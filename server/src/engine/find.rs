@@ -11,7 +11,7 @@ use super::{
         survey::{Progress, Survey},
     },
 };
-use crate::{db::Index, store::blocking};
+use crate::{index::Index, store::blocking};
 
 /// Index keys read in one go, before anybody looks whether the client is still there.
 pub(super) const READS_PER_STEP: u64 = 256;

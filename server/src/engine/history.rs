@@ -9,7 +9,7 @@ use super::{
     browse::{BackupPages, Filter},
     trail::Trail,
 };
-use crate::{db::Index, store::blocking};
+use crate::{index::Index, store::blocking};
 
 /// Versions from one snapshot; perhaps none, which tells how far the work is.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use datadb::{FileType, Meta, Object, ObjectKey, meta::Content, object::Chunk};
 
 use super::{Engine, EngineError, browse::object};
-use crate::db::Index;
+use crate::index::Index;
 
 /// Bytes of a file that are holes. Reads its list; a file without one has none, or is one.
 pub(super) fn hole_bytes(index: &Index, meta: &Meta) -> Result<u64, EngineError> {

@@ -13,7 +13,7 @@ use super::{
     browse::{encoding, object},
     holes::hole_bytes,
 };
-use crate::db::{Index, IndexError};
+use crate::index::{Index, IndexError};
 
 /// An entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -43,7 +43,7 @@ use datadb::{Bundle, bundle::Plain};
 pub use self::error::EngineError;
 use self::{clock::Clock, committer::Committer, download::PlainCache, pending::Pending, session::Sessions};
 use crate::{
-    db::{IndexMemory, SharedIndex},
+    index::{IndexMemory, SharedIndex},
     log::record::Genesis,
     observe::Observed,
     store::{
@@ -153,7 +153,7 @@ impl Engine {
     /// Runs blocking work on the index.
     async fn with_index<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&crate::db::Index) -> Result<T, EngineError> + Send + 'static,
+        work: impl FnOnce(&crate::index::Index) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
         let index = self.inner.index.clone();
         blocking(move || work(&index)).await

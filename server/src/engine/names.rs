@@ -6,7 +6,7 @@ use super::{
     Engine, EngineError,
     browse::{Filter, backup},
 };
-use crate::db::{Family, Index, firsts::Rank, keys};
+use crate::index::{Family, Index, keys, ranks::Rank};
 
 /// Snapshots in one page: each brings a whole backup with its tags.
 const PAGE_SNAPSHOTS: usize = 64;

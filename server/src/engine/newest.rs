@@ -3,7 +3,7 @@
 use datadb::{HostName, SnapshotKey, TreePath};
 
 use super::{Engine, EngineError};
-use crate::db::{Family, Index, keys};
+use crate::index::{Family, Index, keys};
 
 /// Names read at once.
 const PAGE: usize = 256;

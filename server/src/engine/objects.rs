@@ -23,7 +23,7 @@ use super::{
     pending::{Inserted, Pending},
 };
 use crate::{
-    db::{
+    index::{
         Family, Index,
         apply::{OBJECT_HEAD_BYTES, meta_mark},
     },

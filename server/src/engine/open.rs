@@ -20,10 +20,10 @@ use super::{
     session::Sessions,
 };
 use crate::{
-    db::{Family, SharedIndex, keys},
+    index::{Family, SharedIndex, keys},
     log::{
         Log, LogError, LogReader, Position, end,
-        kin::LogKin,
+        fork::LogKin,
         record::{Body, CopyPlace, Genesis},
     },
     observe::Observed,

@@ -10,7 +10,7 @@ use super::{
     list::{Entry, ListOptions},
 };
 use crate::{
-    db::apply::Totals,
+    index::apply::Totals,
     store::{Presence, StoreStats},
 };
 

@@ -6,7 +6,7 @@ use super::{
     Engine, EngineError,
     browse::{BackupPages, Filter},
 };
-use crate::{db::Index, store::blocking};
+use crate::{index::Index, store::blocking};
 
 /// Snapshots in one page: each brings a whole backup with its tags.
 const PAGE_SNAPSHOTS: usize = 16;

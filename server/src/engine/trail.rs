@@ -3,7 +3,7 @@
 use datadb::{Backup, FileType, Meta, Name, Object, ObjectKey, TreePath, meta::Content};
 
 use super::{EngineError, browse::object};
-use crate::db::Index;
+use crate::index::Index;
 
 /// The way to one path. It remembers which objects lay on the way in the backup before: where the way through the next
 /// backup meets one of them at the same level, the rest of the way is the same, and so is its end.

@@ -8,7 +8,7 @@ use super::{
     holes::hole_bytes,
     list::{Entry, Level},
 };
-use crate::db::Index;
+use crate::index::Index;
 
 /// A directory, or a part of one.
 #[derive(Debug)]

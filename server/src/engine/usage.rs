@@ -21,7 +21,7 @@ use super::{
     },
 };
 use crate::{
-    db::Index,
+    index::Index,
     store::{Presence, blocking},
 };
 

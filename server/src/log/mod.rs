@@ -5,7 +5,7 @@
 
 pub mod effect;
 pub mod end;
-pub mod kin;
+pub mod fork;
 pub mod reader;
 pub mod record;
 

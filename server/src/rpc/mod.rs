@@ -1,11 +1,9 @@
 //! The gRPC services: decode, call the engine, encode. One service a file; nothing here decides anything.
 
-mod asker;
 mod browse;
 mod database;
 mod incoming;
 mod monitor;
-mod queue;
 mod repository;
 mod requests;
 mod schedules;

@@ -279,7 +279,7 @@ pub enum StoreError {
     },
     /// The index failed.
     #[error(transparent)]
-    Index(#[from] crate::db::IndexError),
+    Index(#[from] crate::index::IndexError),
     /// The file system failed.
     #[error("{place}: {source}")]
     Io {

@@ -26,7 +26,7 @@ use super::{
     disk::Disk,
     stack::{Ground, Purpose, Room},
 };
-use crate::db::{Family, SharedIndex, keys};
+use crate::index::{Family, SharedIndex, keys};
 
 const FILE: &str = "side";
 const WORDS: &str = "datadb side ";

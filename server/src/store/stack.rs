@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     config::{self, KeySource, Tree},
-    db::{SharedIndex, space::Space},
+    index::{SharedIndex, space::Space},
     log::record::{Body, LEAF_BYTES_MAX, Record},
 };
 

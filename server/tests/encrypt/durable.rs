@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datadb::BlobId;
 use datadb_server::{
-    db::space::Space,
+    index::space::Space,
     store::{
         BlobStore, Cursor, Damage, Outcome, Presence, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},

@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use datadb::BlobId;
 use datadb_server::{
-    db::{Index, SharedIndex, space::Space},
+    index::{Index, SharedIndex, space::Space},
     store::{
         BlobStore, Cursor, SharedStore, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, OpenReport, Relied},

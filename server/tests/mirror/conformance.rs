@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use datadb_server::{
     config::Ack,
-    db::Index,
+    index::Index,
     store::{
         SharedStore,
         conformance::check,

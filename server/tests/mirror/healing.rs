@@ -6,7 +6,7 @@ use bytes::Bytes;
 use datadb::BlobId;
 use datadb_server::{
     config::Ack,
-    db::{Index, SharedIndex},
+    index::{Index, SharedIndex},
     store::{
         BlobStore as _, Presence,
         conformance::{bundle, sample},

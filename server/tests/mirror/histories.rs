@@ -7,7 +7,7 @@ use datadb_server::{
     config::Ack,
     log::{
         Log, LogError, LogReader, Logged, Position,
-        kin::LogKin,
+        fork::LogKin,
         record::{Body, CopyPlace, Record},
     },
     store::{BlobStore, Cursor, SharedStore, StoreError, faulty::Fault, memory::MemoryStore, mirror::Mirror},

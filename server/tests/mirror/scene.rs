@@ -13,7 +13,7 @@ use bytes::Bytes;
 use datadb::BlobId;
 use datadb_server::{
     config::Ack,
-    db::{Index, SharedIndex, space::Space},
+    index::{Index, SharedIndex, space::Space},
     store::{
         BlobStore, SharedStore, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},

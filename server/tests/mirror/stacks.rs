@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use datadb_server::{
     config::Config,
-    db::Index,
+    index::Index,
     store::{
         blobsfile::PACK_BYTES,
         conformance::check,

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use datadb::BlobId;
 use datadb_server::{
-    db::{Index, space::Space},
+    index::{Index, space::Space},
     store::{
         BlobStore, StoreError,
         blobsfile::{OpenReport, Relied},

@@ -26,8 +26,8 @@ use super::{
 use crate::{
     connection::Connection,
     content,
-    pipeline::xattrs::Reader,
     report::{count, escape},
+    snapshot::xattrs::Reader,
     walk::{FileId, Stat},
 };
 

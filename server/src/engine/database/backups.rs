@@ -13,8 +13,8 @@ use datadb::{
 
 use super::{DEFAULT, Stop};
 use crate::{
-    db::{Family, Index, IndexError, data::Element, keys},
     engine::{browse, list::ChunkPages},
+    index::{Family, Index, IndexError, data::Element, keys},
     log::effect::{DataType, Spot},
 };
 

@@ -24,7 +24,7 @@ pub use self::{
 };
 use super::{Engine, EngineError};
 use crate::{
-    db::{IndexError, data::Overlay},
+    index::{IndexError, data::Overlay},
     observe::Observed,
 };
 

@@ -16,8 +16,8 @@ use super::{
     evaluate::{self, weight},
 };
 use crate::{
-    db::data::Overlay,
     engine::{Engine, EngineError},
+    index::data::Overlay,
 };
 
 /// Transactions that may be open.

@@ -10,7 +10,7 @@ use datadb::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::db::{Family, Index};
+use crate::index::{Family, Index};
 
 /// What lies at a path.
 #[derive(Clone, Debug)]

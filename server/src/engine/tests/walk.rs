@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::trees::{Node, Repository, node};
 use crate::{
-    db::Index,
     engine::{
         EngineError,
         walk::{Visit, Walk},
     },
+    index::Index,
 };
 
 impl Repository {

@@ -15,8 +15,8 @@ use super::{
     track::{Track, directory_set},
 };
 use crate::{
-    db::Index,
     engine::{EngineError, browse::object},
+    index::Index,
 };
 
 /// Bytes (roughly) that a name costs in memory beside its own length.

@@ -20,7 +20,7 @@ use self::{
     track::{Runs, Track},
 };
 use super::{EngineError, trail::Trail};
-use crate::db::Index;
+use crate::index::Index;
 
 /// The bytes of a name, or the empty bound before all names.
 type NameBytes = Box<[u8]>;

@@ -6,8 +6,8 @@ use datadb::{Backup, BackupKey, TreePath, Version, limits};
 
 use super::{Visit, Walk};
 use crate::{
-    db::Index,
     engine::{EngineError, browse::BackupPages},
+    index::Index,
 };
 
 /// How far a survey is.

@@ -20,7 +20,7 @@ use super::{
     scan::{Scan, Step},
 };
 use crate::{
-    db::{Batch, Family, IndexError, keys},
+    index::{Batch, Family, IndexError, keys},
     store::{Cursor, Damage, StoreError, disk::DiskFile},
 };
 
@@ -395,7 +395,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        db::{Index, space::Space},
+        index::{Index, space::Space},
         store::{
             BlobStore as _, Presence,
             blobsfile::LeafConfig,

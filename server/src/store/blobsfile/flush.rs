@@ -11,7 +11,7 @@ use super::{
     pack::HEADER_BYTES,
 };
 use crate::{
-    db::{BATCH_BYTES_MAX, Family, keys},
+    index::{BATCH_BYTES_MAX, Family, keys},
     store::{Cursor, Durable, StoreError},
 };
 

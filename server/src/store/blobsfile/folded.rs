@@ -11,7 +11,7 @@ use datadb::codec::{DecodeError, Reader, Writer};
 
 use super::Inner;
 use crate::{
-    db::{Family, IndexError, keys},
+    index::{Family, IndexError, keys},
     store::StoreError,
 };
 
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        db::{Index, space::Space},
+        index::{Index, space::Space},
         store::{
             BlobStore as _, Presence,
             blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied, pack},

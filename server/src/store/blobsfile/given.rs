@@ -9,7 +9,7 @@ use datadb::codec::{DecodeError, Reader, Writer};
 
 use super::{Inner, LeafConfig, State};
 use crate::{
-    db::{Batch, Family, IndexError, keys},
+    index::{Batch, Family, IndexError, keys},
     store::{Cursor, StoreError},
 };
 

@@ -11,7 +11,7 @@ use datadb::BlobId;
 
 use super::{BlobsFile, Totals, entry::Entry, pack};
 use crate::{
-    db::{Family, IndexError, SharedIndex, keys, space::Space},
+    index::{Family, IndexError, SharedIndex, keys, space::Space},
     store::{
         StoreError,
         disk::{Disk, DiskFile},

@@ -41,8 +41,8 @@ use super::{
     threads::Threads,
 };
 use crate::{
-    db::{Batch, Family, Index, IndexError, keys, space::Space},
     descriptors::packs_max,
+    index::{Batch, Family, Index, IndexError, keys, space::Space},
 };
 
 /// A pack is sealed when it has reached this length: small enough to rewrite or to move, large enough to be few.

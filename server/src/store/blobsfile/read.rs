@@ -13,7 +13,7 @@ use super::{
     scan::{Scan, Step},
 };
 use crate::{
-    db::IndexError,
+    index::IndexError,
     store::{Cursor, Damage, Item, StoreError, Stored, disk::DiskFile},
 };
 

@@ -12,7 +12,7 @@ use datadb::BlobId;
 
 use super::{Inner, entry::Entry, read::INDEX_PAGE, record::Head};
 use crate::{
-    db::IndexError,
+    index::IndexError,
     store::{Cursor, StoreError},
 };
 

@@ -14,7 +14,7 @@ use super::{
     seal::{self, SealError},
 };
 use crate::{
-    db::{Family, IndexError, keys},
+    index::{Family, IndexError, keys},
     store::{Cursor, Damage, Item, Presence, StoreError, blocking},
 };
 

@@ -9,7 +9,7 @@ use super::{
     entry::{Entry, Progress},
 };
 use crate::{
-    db::{BATCH_BYTES_MAX, Family, keys},
+    index::{BATCH_BYTES_MAX, Family, keys},
     store::{Durable, StoreError, blocking},
 };
 

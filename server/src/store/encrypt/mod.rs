@@ -45,7 +45,7 @@ use self::{
     key::Keys,
 };
 use super::{BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored, to_the_end};
-use crate::db::space::Space;
+use crate::index::space::Space;
 
 /// A store that another one keeps without being able to read it. See the module.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::{
     seal::SealError,
 };
 use crate::{
-    db::{Family, IndexError, keys},
+    index::{Family, IndexError, keys},
     store::{Cursor, Damage, Found, Item, Presence, StoreError, Stored, blocking, to_the_end},
 };
 

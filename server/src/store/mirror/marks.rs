@@ -9,7 +9,7 @@ use std::{
 use datadb::codec::{DecodeError, Reader, Writer};
 
 use crate::{
-    db::{Family, IndexError, SharedIndex, keys},
+    index::{Family, IndexError, SharedIndex, keys},
     store::{Cursor, StoreError, blocking},
 };
 

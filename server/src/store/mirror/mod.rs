@@ -47,7 +47,7 @@ pub use self::{
     watch::SILENCE,
 };
 use super::{BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored, to_the_end};
-use crate::{config::Ack, db::SharedIndex};
+use crate::{config::Ack, index::SharedIndex};
 
 /// How long a write waits for sides that are about to be level.
 const PATIENCE: Duration = Duration::from_secs(10);

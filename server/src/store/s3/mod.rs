@@ -42,7 +42,7 @@ use super::{
     BlobStore, Cursor, Durable, Item, Presence, Put, StoreError, StoreStats, Stored,
     blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, OpenReport, PACK_BYTES, Relied, recheck::Marks},
 };
-use crate::db::space::Space;
+use crate::index::space::Space;
 
 /// Classes whose objects can't be read when they are wanted.
 const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];

@@ -5,7 +5,7 @@ use datadb::command::{Command, Key, Refusal, Reply, shape::SliceArgs};
 
 use super::{Scene, Stop, scene::at_most};
 use crate::{
-    db::data::{Among, Element},
+    index::data::{Among, Element},
     log::effect::DataType,
 };
 

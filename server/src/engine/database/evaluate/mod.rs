@@ -18,8 +18,8 @@ use datadb::{
 use self::scene::too_large;
 use super::{Cursors, DEFAULT, Stop};
 use crate::{
-    db::{Index, data::Overlay},
     engine::EngineError,
+    index::{Index, data::Overlay},
     log::effect::Effect,
 };
 

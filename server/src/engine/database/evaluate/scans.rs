@@ -12,7 +12,7 @@ use datadb::{
 
 use super::{Scene, Stop, scene::Found};
 use crate::{
-    db::data::{Among, Element},
+    index::data::{Among, Element},
     log::effect::DataType,
 };
 

@@ -8,8 +8,8 @@ use datadb::{
 
 use super::{Scene, Stop};
 use crate::{
-    db::data::{Among, At, Element},
     engine::database::backups::{self, Shown},
+    index::data::{Among, At, Element},
     log::effect::{Change, DataType, Effect, Spot},
 };
 

@@ -8,8 +8,8 @@
 
 pub mod apply;
 pub mod data;
-pub mod firsts;
 pub mod keys;
+pub mod ranks;
 pub mod space;
 
 use std::{

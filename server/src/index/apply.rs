@@ -10,8 +10,8 @@ use datadb::{
 use super::{
     Batch, Family, Index, IndexError,
     data::Overlay,
-    firsts::{self, Rank},
     keys,
+    ranks::{self, Rank},
 };
 use crate::{
     log::{
@@ -169,7 +169,7 @@ impl Index {
                     batch.put(Family::Backups, &order, backup.key().as_bytes());
                     if let Some(name) = self.put_backup(&mut batch, backup, &mut totals)? {
                         if !names.contains(&name) {
-                            firsts::put(&mut batch, &backup.snapshot(), rank);
+                            ranks::put(&mut batch, &backup.snapshot(), rank);
                         }
                         names.push(name);
                     }

@@ -102,7 +102,7 @@ pub struct Summary {
 
 /// Makes a backup. Blocks; must not be called on one of the runtime's own threads. Several may share a session: it is
 /// opened by the first, and left for the next.
-pub fn snapshot(
+pub fn take(
     handle: &Handle,
     connection: &Connection,
     request: &Request,

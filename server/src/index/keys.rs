@@ -26,7 +26,7 @@
 //! | backups | `t` time (8) sequence (8) place in the record (4) | backup key; equal times in the order of commits |
 //! | backups | `k` token (16) | backup key |
 //! | backups | `x` host NUL path | unix second (zigzag) at which it was said, what is expected |
-//! | data | `k` database NUL key | type, form, count, and of a packed one its elements, see `db::data` |
+//! | data | `k` database NUL key | type, form, count, and of a packed one its elements, see `index::data` |
 //! | data | `e` database NUL length of the key (2) key, element | value, of what is not packed |
 //! | data | `n` database | number of keys (varint) |
 //! | blobs, log | blob id (20) | place, length, digest, see `store::blobsfile::entry` |

@@ -1,5 +1,8 @@
 //! `datadb.v1.Database`: commands, one at a time or as a stream.
 
+mod asker;
+mod queue;
+
 use std::pin::Pin;
 
 use datadb::{api, limits};
@@ -7,12 +10,11 @@ use prost::Message as _;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
+use self::{
     asker::{Asker, Replies},
-    client,
     queue::{Queued, queue},
-    spawn,
 };
+use super::{client, spawn};
 use crate::engine::Engine;
 
 /// Bytes of a stream's commands that wait, and of its replies: room for the largest message.
