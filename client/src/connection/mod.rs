@@ -3,8 +3,8 @@
 
 mod browse;
 pub mod database;
-mod marks;
 pub mod monitor;
+mod request_headers;
 mod schedules;
 mod throttle;
 mod upload;
@@ -29,7 +29,7 @@ use tonic::{
 };
 
 pub use browse::{Delivery, Download, Downloads, Filter, Listing, Lists, SnapshotName, Tree, TreePart};
-use marks::Marks;
+use request_headers::RequestHeaders;
 pub use throttle::Rate;
 use throttle::Throttled;
 pub use upload::{
@@ -142,7 +142,7 @@ impl fmt::Debug for Token {
 }
 
 /// What the generated clients speak through.
-type Wire = InterceptedService<Channel, Marks>;
+type Wire = InterceptedService<Channel, RequestHeaders>;
 
 /// An open connection to a server whose protocol we speak. Cloning is cheap and shares it.
 #[derive(Clone, Debug)]
@@ -156,7 +156,7 @@ impl Connection {
     /// Connects and asks who is there.
     pub async fn open(access: &Access) -> Result<Self, Fault> {
         let url = &*access.url;
-        let wire = InterceptedService::new(connect(access).await?, Marks::new(access.token.clone())?);
+        let wire = InterceptedService::new(connect(access).await?, RequestHeaders::new(access.token.clone())?);
         let mut client = RepositoryClient::new(wire.clone());
         let asked = client.capabilities(api::CapabilitiesRequest { protocol: PROTOCOL_VERSION });
         let reply = match tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS), asked).await {

@@ -51,7 +51,7 @@ pub struct Accepted {
 struct Candidate {
     encoded: Encoded,
     object: Object,
-    /// Keys and marks of the metas in a set.
+    /// Keys and fingerprints of the metas in a set.
     metas: Vec<(ObjectKey, [u8; 16])>,
 }
 
@@ -231,12 +231,14 @@ impl Surroundings<'_> {
         let waiting = self.pending.metas(&keys);
         let packed: Vec<&[u8; 20]> = keys.iter().map(ObjectKey::as_bytes).collect();
         let stored = self.index.multi_get_head(Family::Metas, &packed, 16)?;
-        let is_taken = |mark: &[u8; 16], waiting: Option<[u8; 16]>, stored: Option<Vec<u8>>| {
-            waiting.is_some_and(|other| other != *mark) || stored.is_some_and(|other| other != mark)
+        let is_taken = |fingerprint: &[u8; 16], waiting: Option<[u8; 16]>, stored: Option<Vec<u8>>| {
+            waiting.is_some_and(|other| other != *fingerprint) || stored.is_some_and(|other| other != fingerprint)
         };
         let judged = metas.iter().zip(waiting).zip(stored);
         Ok(judged
-            .filter_map(|(((key, mark), waiting), stored)| is_taken(mark, waiting, stored).then_some(*key))
+            .filter_map(|(((key, fingerprint), waiting), stored)| {
+                is_taken(fingerprint, waiting, stored).then_some(*key)
+            })
             .collect())
     }
 

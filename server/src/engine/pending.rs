@@ -76,14 +76,14 @@ impl Pending {
         keys.iter().map(find).collect()
     }
 
-    /// The marks of the metas with these keys, as far as they wait here.
+    /// The fingerprints of the metas with these keys, as far as they wait here.
     pub fn metas(&self, keys: &[ObjectKey]) -> Vec<Option<[u8; 16]>> {
         let state = self.state();
         let find = |key| state.parts().find_map(|part| part.metas.get(key).copied());
         keys.iter().map(find).collect()
     }
 
-    /// Adds an accepted object with the marks of the metas in it.
+    /// Adds an accepted object with the fingerprints of the metas in it.
     pub fn insert(&self, epoch: u64, object: Encoded, metas: Vec<(ObjectKey, [u8; 16])>) -> Inserted {
         let mut state = self.state();
         if state.epoch != epoch {

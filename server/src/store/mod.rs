@@ -27,7 +27,7 @@ pub mod disk;
 pub mod encrypt;
 pub mod faulty;
 pub mod hanging;
-pub mod marked;
+pub mod in_place;
 pub mod memory;
 pub mod mirror;
 pub mod place;

@@ -31,10 +31,10 @@ use crate::index::{Family, SharedIndex, keys};
 const FILE: &str = "side";
 const WORDS: &str = "datadb side ";
 
-/// Hex digits of a mark.
+/// Hex digits of a proof.
 const DIGITS: usize = 32;
 
-/// More than any mark.
+/// More bytes than any proof has.
 const FILE_BYTES_MAX: usize = 256;
 
 /// A directory of packs that a stack needs.
@@ -71,12 +71,12 @@ pub struct Proof {
     index: SharedIndex,
     name: String,
     is_mount: bool,
-    mark: Option<String>,
+    digits: Option<String>,
 }
 
 impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proof").field("dir", &self.dir).field("mark", &self.mark).finish_non_exhaustive()
+        f.debug_struct("Proof").field("dir", &self.dir).field("digits", &self.digits).finish_non_exhaustive()
     }
 }
 
@@ -94,7 +94,7 @@ enum Relied {
 /// What the index knows of a directory.
 struct Noted {
     was_mount: bool,
-    mark: Vec<u8>,
+    digits: Vec<u8>,
 }
 
 /// Looks whether a directory is the one of this name, and makes it if it is new.
@@ -116,14 +116,14 @@ pub fn look(ground: &Ground, place: &Place) -> Result<(Seen, Proof), StoreError>
         disk.create_dir(&place.dir).map_err(io)?;
     }
     let is_mount = disk.identity(&place.dir).map_err(io)?.is_some_and(|identity| identity.is_mount_point);
-    let found = read_mark(&**disk, &place.dir).map_err(io)?;
-    let proof = |mark: Option<String>| Proof {
+    let found = read_proof(&**disk, &place.dir).map_err(io)?;
+    let proof = |digits: Option<String>| Proof {
         dir: place.dir.clone(),
         disk: disk.clone(),
         index: index.clone(),
         name: place.name.clone(),
         is_mount,
-        mark,
+        digits,
     };
     let has_packs = BlobsFile::holds_packs(&**disk, &place.packs)?;
     let holds_its_own =
@@ -133,7 +133,7 @@ pub fn look(ground: &Ground, place: &Place) -> Result<(Seen, Proof), StoreError>
         false => refusal(ground, place, "the directory is empty"),
     };
     let seen = match (&noted, &found) {
-        (Some(noted), Some(found)) if noted.mark == found.as_bytes() => Seen::Same,
+        (Some(noted), Some(found)) if noted.digits == found.as_bytes() => Seen::Same,
         (Some(_), Some(_)) => {
             return Err(refusal(
                 ground,
@@ -197,26 +197,30 @@ fn refusal(ground: &Ground, place: &Place, what: &str) -> StoreError {
 fn noted(index: &SharedIndex, name: &str) -> Result<Option<Noted>, StoreError> {
     let value = index.get(Family::State, &keys::side(name))?;
     Ok(value.as_deref().and_then(|value| {
-        let (was_mount, mark) = value.split_first()?;
-        Some(Noted { was_mount: *was_mount == 1, mark: mark.to_vec() })
+        let (was_mount, digits) = value.split_first()?;
+        Some(Noted { was_mount: *was_mount == 1, digits: digits.to_vec() })
     }))
 }
 
 impl Proof {
     /// Whether the directory has none yet.
     pub const fn is_new(&self) -> bool {
-        self.mark.is_none()
+        self.digits.is_none()
     }
 
     /// Writes it to the directory, durably, if it has none, and to the index.
     pub fn write(&self) -> Result<(), StoreError> {
         let io = |source| StoreError::io(self.dir.display(), source);
-        let mark = match &self.mark {
-            Some(mark) => mark.clone(),
-            None => write_mark(&*self.disk, &self.dir).map_err(io)?,
+        let digits = match &self.digits {
+            Some(digits) => digits.clone(),
+            None => write_proof(&*self.disk, &self.dir).map_err(io)?,
         };
         let mut batch = self.index.batch();
-        batch.put(Family::State, &keys::side(&self.name), &[&[u8::from(self.is_mount)][..], mark.as_bytes()].concat());
+        batch.put(
+            Family::State,
+            &keys::side(&self.name),
+            &[&[u8::from(self.is_mount)][..], digits.as_bytes()].concat(),
+        );
         Ok(self.index.write(batch)?)
     }
 }
@@ -242,13 +246,17 @@ pub fn begin_anew(disk: &dyn Disk, index: Option<&SharedIndex>, places: &[Place]
         let io = |source| StoreError::io(place.dir.display(), source);
         disk.create_dir(&place.dir).map_err(io)?;
         let is_mount = disk.identity(&place.dir).map_err(io)?.is_some_and(|identity| identity.is_mount_point);
-        let mark = match read_mark(disk, &place.dir).map_err(io)? {
-            Some(mark) => mark,
-            None => write_mark(disk, &place.dir).map_err(io)?,
+        let digits = match read_proof(disk, &place.dir).map_err(io)? {
+            Some(digits) => digits,
+            None => write_proof(disk, &place.dir).map_err(io)?,
         };
         if let Some(index) = index {
             let mut batch = index.batch();
-            batch.put(Family::State, &keys::side(&place.name), &[&[u8::from(is_mount)][..], mark.as_bytes()].concat());
+            batch.put(
+                Family::State,
+                &keys::side(&place.name),
+                &[&[u8::from(is_mount)][..], digits.as_bytes()].concat(),
+            );
             index.write(batch)?;
             index.sync()?;
         }
@@ -257,7 +265,7 @@ pub fn begin_anew(disk: &dyn Disk, index: Option<&SharedIndex>, places: &[Place]
 }
 
 /// `None` if there is none, or if it is torn or damaged.
-fn read_mark(disk: &dyn Disk, dir: &Path) -> io::Result<Option<String>> {
+fn read_proof(disk: &dyn Disk, dir: &Path) -> io::Result<Option<String>> {
     let file = match disk.open(&dir.join(FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -265,22 +273,22 @@ fn read_mark(disk: &dyn Disk, dir: &Path) -> io::Result<Option<String>> {
     };
     let mut bytes = [0; FILE_BYTES_MAX];
     let read = file.read_at(&mut bytes, 0)?;
-    let mark = std::str::from_utf8(&bytes[..read]).ok().and_then(|text| text.trim_end().strip_prefix(WORDS));
-    let is_mark = |mark: &&str| mark.len() == DIGITS && mark.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Ok(mark.filter(is_mark).map(ToOwned::to_owned))
+    let digits = std::str::from_utf8(&bytes[..read]).ok().and_then(|text| text.trim_end().strip_prefix(WORDS));
+    let is_proof = |digits: &&str| digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Ok(digits.filter(is_proof).map(ToOwned::to_owned))
 }
 
-fn write_mark(disk: &dyn Disk, dir: &Path) -> io::Result<String> {
+fn write_proof(disk: &dyn Disk, dir: &Path) -> io::Result<String> {
     let bytes: [u8; DIGITS / 2] = crate::random::bytes()?;
-    let mark: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let path = dir.join(FILE);
     let file = match disk.create(&path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path),
         created => created,
     }?;
     file.truncate(0)?;
-    file.write_at(format!("{WORDS}{mark}\n").as_bytes(), 0)?;
+    file.write_at(format!("{WORDS}{digits}\n").as_bytes(), 0)?;
     file.sync()?;
     disk.sync_dir(dir)?;
-    Ok(mark)
+    Ok(digits)
 }

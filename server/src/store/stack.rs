@@ -19,7 +19,7 @@ use super::{
     counted::{Backend, Counted},
     disk::Disk,
     encrypt::{Encrypt, key::Keys},
-    marked::Marked,
+    in_place::InPlace,
     mirror::{Kin, Mirror, MirrorConfig, Opened, Opener, SideConfig},
     proof::{self, Place, Proof, Seen},
     pulse::Pulse,
@@ -485,7 +485,7 @@ impl Builder {
             };
             let (leaf, report) = BlobsFile::open(config, relied, &bad)?;
             let marks = leaf.marks();
-            let leaf: SharedStore = Arc::new(Marked::around(Arc::new(leaf), disk, &place.packs, own_threads)?);
+            let leaf: SharedStore = Arc::new(InPlace::around(Arc::new(leaf), disk, &place.packs, own_threads)?);
             Ok::<_, StoreError>((leaf, marks, looked, report))
         });
         let (store, marks, (seen, proof), report) = opening.await?;

@@ -93,7 +93,7 @@ async fn a_wiped_side_is_filled_again() {
     }
 }
 
-/// A new index knows no marks: sides are compared from the front, and each gets what it lacks.
+/// A new index knows no checkpoints: sides are compared from the front, and each gets what it lacks.
 #[tokio::test]
 async fn without_marks_sides_are_compared_from_the_front() {
     let root = tempfile::tempdir().unwrap();

@@ -16,10 +16,10 @@ use crate::{
     store::{Cursor, StoreError},
 };
 
-/// Marked records that one question reads again: enough for what a person asks for, too few to hold up a backup.
+/// InPlace records that one question reads again: enough for what a person asks for, too few to hold up a backup.
 const ASKED_MAX: usize = 16;
 
-/// Marked records that are gathered before they are read in the order of their places.
+/// InPlace records that are gathered before they are read in the order of their places.
 const GATHERED_MAX: usize = 1 << 14;
 
 /// Bytes of marked records that are read again when a leaf is opened: some seconds of a disk.

@@ -91,7 +91,7 @@ impl Inner {
         }
         let sides = 0..self.sides.len();
         for at in sides.clone() {
-            self.marks.forget(at).await?;
+            self.checkpoints.forget(at).await?;
         }
         for to in sides.clone() {
             for from in sides.clone().filter(|from| *from != to && !self.sides[*from].config.is_write_only) {

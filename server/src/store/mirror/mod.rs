@@ -1,8 +1,8 @@
 //! Mirror: the same bundles on several sides.
 //!
 //! A side is *level* when it has all that counts; then it takes every write, in parallel with the others. A side that
-//! fails, or that was away, is *behind* until its task (see `tend`) has copied to it what it lacks: from a mark in the
-//! enumeration of each other side, kept in the index (`marks`), so that nothing is queued in memory. `ack` says how many
+//! fails, or that was away, is *behind* until its task (see `tend`) has copied to it what it lacks: from a checkpoint in the
+//! enumeration of each other side, kept in the index (`checkpoints`), so that nothing is queued in memory. `ack` says how many
 //! sides must be level for a write to be begun, and how many must be durable for a flush to count.
 //! Reads come from the first level side in the config's order; what it lost comes from the next and is put there again.
 //!
@@ -10,8 +10,8 @@
 //!
 //! Places and cursors name their side in their lowest four bits, see `tag`.
 
+mod checkpoints;
 mod heal;
-mod marks;
 mod pull;
 mod put;
 mod read;
@@ -39,7 +39,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use self::{marks::Marks, side::Side};
+use self::{checkpoints::Checkpoints, side::Side};
 pub use self::{
     pull::{Alone, Kin},
     side::{Opened, Opener, Opening, SideConfig, Standing},
@@ -58,7 +58,7 @@ pub struct MirrorConfig {
     pub ack: Ack,
     /// The sides, in the order in which they are read.
     pub sides: Vec<SideConfig>,
-    /// Where the marks are kept.
+    /// Where the checkpoints are kept.
     pub index: SharedIndex,
     /// For how long sides are brought level before anything is answered; the rest is done meanwhile. `None`: to the end.
     pub settle: Option<Duration>,
@@ -80,7 +80,7 @@ pub struct Mirror {
 struct Inner {
     ack: Ack,
     sides: Vec<Side>,
-    marks: Marks,
+    checkpoints: Checkpoints,
     kin: Option<Arc<dyn Kin>>,
     /// Puts hold it for reading; who changes which sides are level, or notes how far they are, for writing.
     gate: RwLock<()>,
@@ -121,11 +121,11 @@ impl Mirror {
     /// If too few sides answer, naming those that don't; or if two sides hold histories that must not meet.
     pub async fn open(config: MirrorConfig) -> Result<Self, StoreError> {
         let names = config.sides.iter().map(|side| side.name.clone()).collect();
-        let marks = Marks::load(config.index, names).await?;
+        let checkpoints = Checkpoints::load(config.index, names).await?;
         let inner = Arc::new(Inner {
             ack: config.ack,
             sides: config.sides.into_iter().map(|side| Side::new(side, config.silence)).collect(),
-            marks,
+            checkpoints,
             kin: config.kin,
             gate: RwLock::default(),
             flushing: tokio::sync::Mutex::default(),

@@ -1,4 +1,4 @@
-//! Pulling: a side takes from another what it lacks, in the other's order, from its mark on.
+//! Pulling: a side takes from another what it lacks, in the other's order, from its checkpoint on.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::store::{Item, Outcome, Presence, SharedStore, StoreError, Stored};
 /// Records compared at once.
 const PAGE: usize = 256;
 
-/// After so many bytes what was copied is made durable, and the mark moves on: what an interruption repeats at most.
+/// After so many bytes what was copied is made durable, and the checkpoint moves on: what an interruption repeats at most.
 const STRIDE_BYTES: u64 = 64 << 20;
 
 /// Knows which records must never meet, such as two of one sequence number in a log.
@@ -59,26 +59,31 @@ impl Sink {
 }
 
 impl Inner {
-    /// Brings a side up to the end of another, as far as that one is readable. Notes the mark when it is durable.
+    /// Brings a side up to the end of another, as far as that one is readable. Notes the checkpoint when it is durable.
     pub(super) async fn pull(&self, to: usize, from: usize) -> Result<Pulled, StoreError> {
         let (_, Some(store)) = self.sides[to].now() else { return Err(self.closed(to)) };
-        self.copy(from, self.marks.get(to, from), &Sink::Side(to, store)).await
+        self.copy(from, self.checkpoints.get(to, from), &Sink::Side(to, store)).await
     }
 
     /// Gives all level sides what a side alone holds.
     pub(super) async fn give(&self, from: usize) -> Result<Pulled, StoreError> {
         let Some((first, store, true)) = self.readable().into_iter().next() else { return Ok(Pulled::default()) };
-        self.copy(from, self.marks.get(first, from), &Sink::Level(store)).await
+        self.copy(from, self.checkpoints.get(first, from), &Sink::Level(store)).await
     }
 
     fn closed(&self, at: usize) -> StoreError {
         StoreError::Away { place: self.sides[at].to_string(), what: self.sides[at].trouble() }
     }
 
-    async fn copy(&self, from: usize, mark: Option<crate::store::Cursor>, sink: &Sink) -> Result<Pulled, StoreError> {
+    async fn copy(
+        &self,
+        from: usize,
+        checkpoint: Option<crate::store::Cursor>,
+        sink: &Sink,
+    ) -> Result<Pulled, StoreError> {
         let (_, Some(source)) = self.sides[from].now() else { return Err(self.closed(from)) };
         let mut pulled = Pulled::default();
-        let (mut after, mut unflushed) = (mark, 0);
+        let (mut after, mut unflushed) = (checkpoint, 0);
         loop {
             let page = self.page(from, &source, &mut after).await?;
             for item in &page {
@@ -99,7 +104,7 @@ impl Inner {
                 }
             }
             if page.len() < PAGE {
-                if after != mark {
+                if after != checkpoint {
                     self.note(from, after, sink).await?;
                 }
                 return Ok(pulled);
@@ -123,11 +128,11 @@ impl Inner {
         page.inspect_err(|error| self.demote(from, error))
     }
 
-    /// Makes durable what was copied and moves the mark.
+    /// Makes durable what was copied and moves the checkpoint.
     async fn note(&self, from: usize, after: Option<crate::store::Cursor>, sink: &Sink) -> Result<(), StoreError> {
         let (Sink::Side(to, store), Some(cursor)) = (sink, after) else { return Ok(()) };
         store.flush().await.inspect_err(|error| self.demote(*to, error))?;
-        self.marks.set([(*to, from, cursor)]).await
+        self.checkpoints.set([(*to, from, cursor)]).await
     }
 
     /// Copies what is lacking of a record, and gives the bytes.
@@ -276,7 +281,7 @@ impl Inner {
         Ok(())
     }
 
-    /// What a side holds behind the mark of another that the other lacks.
+    /// What a side holds behind the checkpoint of another that the other lacks.
     async fn alone(
         &self,
         at: usize,
@@ -285,7 +290,7 @@ impl Inner {
         without_store: &SharedStore,
     ) -> Result<Alone<'_>, StoreError> {
         let mut alone = Alone { name: &self.sides[at].config.prints_as, store: store.clone(), blobs: Vec::new() };
-        let mut after = self.marks.get(without, at);
+        let mut after = self.checkpoints.get(without, at);
         loop {
             let page = self.page(at, store, &mut after).await?;
             for item in &page {

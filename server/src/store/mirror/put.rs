@@ -138,16 +138,16 @@ impl Inner {
         }
         let durable = self.judge(answers, "could not make durable")?;
         let is_durable = |at: usize| durable.iter().any(|(side, _)| *side == at);
-        let mut marks = Vec::new();
+        let mut checkpoints = Vec::new();
         for (side, _) in &ends {
             let others = ends.iter().filter_map(|(other, end)| Some((*other, (*end)?)));
-            marks.extend(
+            checkpoints.extend(
                 others
                     .filter(|(other, _)| other != side && is_durable(*side) && is_durable(*other))
                     .map(|(other, end)| (*side, other, end)),
             );
         }
-        self.marks.set(marks).await?;
+        self.checkpoints.set(checkpoints).await?;
         Ok(durable.into_iter().flat_map(|(_, durable)| durable).collect())
     }
 

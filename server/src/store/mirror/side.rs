@@ -31,7 +31,7 @@ pub type Opening<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a side is.
 pub struct SideConfig {
-    /// Its name, by which its marks are kept.
+    /// Its name, by which its checkpoints are kept.
     pub name: String,
     /// What its store prints itself as.
     pub prints_as: String,

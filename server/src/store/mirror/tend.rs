@@ -86,7 +86,7 @@ impl Inner {
         let opened = self.sides[at].open().await?;
         if opened.is_hurt {
             tracing::error!(side = %self.sides[at], "a side lost something: it is compared with the others from the front");
-            self.marks.forget(at).await?;
+            self.checkpoints.forget(at).await?;
         }
         Ok(opened.store)
     }

@@ -11,16 +11,16 @@ use tonic::{Request, Status, service::Interceptor};
 
 use super::Token;
 
-/// Marks requests.
+/// Adds them to each request.
 #[derive(Clone, Debug)]
-pub(super) struct Marks {
+pub(super) struct RequestHeaders {
     token: Option<Token>,
     /// Tells this connection's ids from those of others.
     run: u32,
     requests: Arc<AtomicU64>,
 }
 
-impl Marks {
+impl RequestHeaders {
     /// Of a new connection.
     pub fn new(token: Option<Token>) -> Result<Self, Fault> {
         let mut run = [0; 4];
@@ -31,7 +31,7 @@ impl Marks {
     }
 }
 
-impl Interceptor for Marks {
+impl Interceptor for RequestHeaders {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(Token(token)) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());

@@ -26,7 +26,7 @@ use super::{
 
 /// A leaf in a directory that may be taken away. See the module.
 #[derive(Debug)]
-pub struct Marked {
+pub struct InPlace {
     inner: SharedStore,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -36,7 +36,7 @@ pub struct Marked {
     is_gone: AtomicBool,
 }
 
-impl Marked {
+impl InPlace {
     /// Around a leaf whose packs are in this directory, with the threads of that leaf.
     pub fn around(inner: SharedStore, disk: Arc<dyn Disk>, dir: &Path, threads: Threads) -> Result<Self, StoreError> {
         let identity = disk.identity(dir).map_err(|source| StoreError::io(dir.display(), source))?;
@@ -58,14 +58,14 @@ impl Marked {
     }
 }
 
-impl fmt::Display for Marked {
+impl fmt::Display for InPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
 #[async_trait]
-impl BlobStore for Marked {
+impl BlobStore for InPlace {
     async fn put(&self, bundle: Bundle, label: Bytes) -> Result<Put, StoreError> {
         let put = self.inner.put(bundle, label).await;
         self.check().await?;

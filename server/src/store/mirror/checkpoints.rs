@@ -1,4 +1,4 @@
-//! Marks: up to which record of another side a side is known to have everything, durably. Kept in the index; where one is
+//! Checkpoints: up to which record of another side a side is known to have everything, durably. Kept in the index; where one is
 //! lost, sides are compared from the front.
 
 use std::{
@@ -13,10 +13,10 @@ use crate::{
     store::{Cursor, StoreError, blocking},
 };
 
-/// A mark: the side that has everything, the side whose records are meant, and the last of these.
-pub(super) type Mark = (usize, usize, Cursor);
+/// A checkpoint: the side that has everything, the side whose records are meant, and the last of these.
+pub(super) type Checkpoint = (usize, usize, Cursor);
 
-pub(super) struct Marks {
+pub(super) struct Checkpoints {
     index: SharedIndex,
     names: Vec<String>,
     known: Mutex<HashMap<(usize, usize), Cursor>>,
@@ -29,15 +29,16 @@ fn decode(bytes: &[u8]) -> Result<Cursor, DecodeError> {
     Ok(cursor)
 }
 
-impl Marks {
-    /// Reads the marks of sides with these names.
+impl Checkpoints {
+    /// Reads the checkpoints of sides with these names.
     pub async fn load(index: SharedIndex, names: Vec<String>) -> Result<Self, StoreError> {
         blocking(move || {
             let mut known = HashMap::new();
             for (side, name) in names.iter().enumerate() {
                 for (other, other_name) in names.iter().enumerate() {
                     if let Some(bytes) = index.get(Family::State, &keys::level(name, other_name))? {
-                        known.insert((side, other), decode(&bytes).map_err(IndexError::value("a mirror's mark"))?);
+                        known
+                            .insert((side, other), decode(&bytes).map_err(IndexError::value("a mirror's checkpoint"))?);
                     }
                 }
             }
@@ -56,11 +57,11 @@ impl Marks {
     }
 
     /// Notes how far sides are. What they have must be durable.
-    pub async fn set(&self, marks: impl IntoIterator<Item = Mark>) -> Result<(), StoreError> {
+    pub async fn set(&self, checkpoints: impl IntoIterator<Item = Checkpoint>) -> Result<(), StoreError> {
         let mut new = Vec::new();
         {
             let mut known = self.known();
-            for (side, other, cursor) in marks {
+            for (side, other, cursor) in checkpoints {
                 if known.insert((side, other), cursor) != Some(cursor) {
                     let mut w = Writer::default();
                     w.varint(cursor.pack).varint(cursor.offset);
