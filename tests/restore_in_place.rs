@@ -401,7 +401,7 @@ fn an_untrusted_backup_brings_no_rights_along() {
     set_xattr(&tree.join("capable"), "user.kept", b"kept");
     for (name, kind) in [("null", FileType::CharacterDevice), ("disk", FileType::BlockDevice), ("fifo", FileType::Fifo)]
     {
-        mknodat(CWD, &tree.join(name), kind, Mode::from_raw_mode(0o600), rustix::fs::makedev(1, 3)).expect("a node");
+        mknodat(CWD, tree.join(name), kind, Mode::from_raw_mode(0o600), rustix::fs::makedev(1, 3)).expect("a node");
     }
     let client = server.client();
     let id = client.backup(&tree);

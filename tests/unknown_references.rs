@@ -3,7 +3,8 @@
 mod support;
 
 use datadb::{
-    BlobId, Digest, FileType, Meta, Name, Object, ObjectKey, api,
+    BlobId, Digest, FileType, Meta, Name, Object, ObjectKey,
+    api::{self, store_client::StoreClient},
     blob::{BlobRef, FileDigest},
     limits,
     meta::Content,
@@ -208,4 +209,25 @@ async fn a_question_with_another_digest_is_a_conflict() {
     let other = BlobRef { digest: Digest::of(b"other bytes"), ..BlobRef::of(&bytes) };
     let answers = session.find(&[other], &[]).await.expect("an answer");
     assert_eq!(&answers.blobs[..], [api::Answer::Conflict as u8]);
+}
+
+/// A label that no reader would take is refused in words, and leaves no trace.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_6_a_label_that_is_too_long_is_refused_before_anything_is_written() {
+    let server = Server::new();
+    let mut client = StoreClient::connect(server.url().to_owned()).await.expect("the server is there");
+    let blob = random_bytes(1, 100);
+    for (more, is_fine) in [(1, false), (100_000, false), (0, true)] {
+        let label = random_bytes(2, limits::LABEL_BYTES_MAX + more).into();
+        let request = api::StorePutRequest { bundle: Some((&bundle_of(&[&blob])).into()), label };
+        match client.put(request).await {
+            Ok(_) => assert!(is_fine, "{more} bytes too long"),
+            Err(status) => {
+                assert!(!is_fine && status.code() == Code::InvalidArgument, "{status}");
+                assert!(status.message().contains(&limits::LABEL_BYTES_MAX.to_string()), "{status}");
+            }
+        }
+        let records = client.totals(api::StoreTotalsRequest {}).await.expect("totals").into_inner().records;
+        assert_eq!(records, u64::from(is_fine));
+    }
 }

@@ -5,11 +5,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use datadb::{
-    BlobId,
-    api::{self, store_client::StoreClient},
-    limits,
-};
+use datadb::BlobId;
 use datadb_server::{
     engine::{Engine, clock::SystemClock, open::DataDir},
     index::{Index, space::Space},
@@ -123,33 +119,6 @@ async fn the_grpc_pair_conforms() {
     assert!(ended.is_err_and(|error| error.is_cancelled()));
     let id = BlobId::of(b"who knows");
     assert_eq!(Remote::new("http://127.0.0.1:1").unwrap().find(&[id]).await.unwrap(), [Presence::Unknown]);
-}
-
-/// Limits are the server's, whoever asks: a label that no reader would take is refused, in words, and leaves no trace.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_label_that_is_too_long_is_refused_by_the_server_before_anything_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let held = DataDir::hold(dir.path(), Arc::new(RealDisk)).unwrap();
-    let (engine, _) = Engine::open(held, Arc::new(SystemClock)).await.unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = rpc::router(engine).await.unwrap();
-    let server = tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
-    let mut client = StoreClient::connect(url).await.unwrap();
-    let blob = sample(1, 100);
-    for (more, is_fine) in [(1, false), (100_000, false), (0, true)] {
-        let label = sample(2, limits::LABEL_BYTES_MAX + more);
-        let request = api::StorePutRequest { bundle: Some((&bundle(std::slice::from_ref(&blob))).into()), label };
-        let answer = client.put(request).await;
-        assert_eq!(answer.is_ok(), is_fine);
-        if let Err(status) = answer {
-            assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
-            assert!(status.message().contains(&limits::LABEL_BYTES_MAX.to_string()), "{status}");
-        }
-        let records = client.totals(api::StoreTotalsRequest {}).await.unwrap().into_inner().records;
-        assert_eq!(records, u64::from(is_fine));
-    }
-    server.abort();
 }
 
 async fn put(store: &dyn BlobStore, blob: &Bytes) {

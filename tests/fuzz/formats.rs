@@ -13,8 +13,8 @@ pub mod log {
 
 /// The server's index.
 #[path = "."]
-pub mod db {
-    #[path = "../../server/src/db/keys.rs"]
+pub mod index {
+    #[path = "../../server/src/index/keys.rs"]
     pub mod keys;
 }
 

@@ -6,7 +6,7 @@ use std::{ffi::OsStr, ffi::OsString};
 use clap::Args;
 use datadb::{Backup, Fault, FileType, Kind, Meta, ObjectKey, TreePath, backup::BackupSpec, meta::Content};
 
-use super::{Context, near};
+use super::{Context, did_you_mean};
 use crate::{
     clock,
     connection::{Connection, Filter},

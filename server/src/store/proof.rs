@@ -72,6 +72,8 @@ pub struct Proof {
     name: String,
     is_mount: bool,
     digits: Option<String>,
+    /// Whether the index has them already.
+    is_noted: bool,
 }
 
 impl fmt::Debug for Proof {
@@ -124,6 +126,7 @@ pub fn look(ground: &Ground, place: &Place) -> Result<(Seen, Proof), StoreError>
         name: place.name.clone(),
         is_mount,
         digits,
+        is_noted: noted.is_some(),
     };
     let has_packs = BlobsFile::holds_packs(&**disk, &place.packs)?;
     let holds_its_own =
@@ -208,12 +211,14 @@ impl Proof {
         self.digits.is_none()
     }
 
-    /// Writes it to the directory, durably, if it has none, and to the index.
+    /// Writes it to the directory, durably, and to the index. A file that was found there, of which the index does not know,
+    /// is written once more: it may be what an interrupted start left, and not durable.
     pub fn write(&self) -> Result<(), StoreError> {
         let io = |source| StoreError::io(self.dir.display(), source);
         let digits = match &self.digits {
-            Some(digits) => digits.clone(),
-            None => write_proof(&*self.disk, &self.dir).map_err(io)?,
+            Some(digits) if self.is_noted => digits.clone(),
+            Some(digits) => write_proof(&*self.disk, &self.dir, digits.clone()).map_err(io)?,
+            None => write_proof(&*self.disk, &self.dir, new_digits().map_err(io)?).map_err(io)?,
         };
         let mut batch = self.index.batch();
         batch.put(
@@ -248,8 +253,9 @@ pub fn begin_anew(disk: &dyn Disk, index: Option<&SharedIndex>, places: &[Place]
         let is_mount = disk.identity(&place.dir).map_err(io)?.is_some_and(|identity| identity.is_mount_point);
         let digits = match read_proof(disk, &place.dir).map_err(io)? {
             Some(digits) => digits,
-            None => write_proof(disk, &place.dir).map_err(io)?,
+            None => new_digits().map_err(io)?,
         };
+        let digits = write_proof(disk, &place.dir, digits).map_err(io)?;
         if let Some(index) = index {
             let mut batch = index.batch();
             batch.put(
@@ -278,9 +284,12 @@ fn read_proof(disk: &dyn Disk, dir: &Path) -> io::Result<Option<String>> {
     Ok(digits.filter(is_proof).map(ToOwned::to_owned))
 }
 
-fn write_proof(disk: &dyn Disk, dir: &Path) -> io::Result<String> {
+fn new_digits() -> io::Result<String> {
     let bytes: [u8; DIGITS / 2] = crate::random::bytes()?;
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn write_proof(disk: &dyn Disk, dir: &Path, digits: String) -> io::Result<String> {
     let path = dir.join(FILE);
     let file = match disk.create(&path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path),
