@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use datadb_server::{index, log};
+use datadb_server::{index, record};
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 #[path = "fuzz/bodies.rs"]

@@ -20,7 +20,7 @@ use datadb_server::{
         Engine,
         open::{DataDir, OpenError, heal, rebuild},
     },
-    store::{conformance::sample, cut::CutDisk},
+    store::{testing::conformance::sample, testing::power_cut::CutDisk},
 };
 use rustix::io::Errno;
 use support::{Tree, back_up, backups, copy_dir, open, restore};

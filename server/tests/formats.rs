@@ -11,7 +11,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use datadb_server::{
     engine::open::{DataDir, OpenError, rebuild},
-    store::{conformance::sample, disk::RealDisk},
+    store::{disk::RealDisk, testing::conformance::sample},
 };
 use support::{Tree, back_up, backups, open, restore};
 

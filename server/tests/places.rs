@@ -22,7 +22,7 @@ use datadb_server::{
         open::{DataDir, Found, OpenError, heal, rebuild},
     },
     index::{Family, Index, keys},
-    store::{conformance::sample, disk::RealDisk, encrypt::key::Key},
+    store::{disk::RealDisk, encrypt::key::Key, testing::conformance::sample},
 };
 use support::{Ticking, Tree, back_up, backups, restore, send};
 use tempfile::TempDir;

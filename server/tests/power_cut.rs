@@ -14,8 +14,8 @@ use datadb::BackupKey;
 use datadb_server::{
     engine::open::{DataDir, rebuild},
     store::{
-        conformance::sample,
-        cut::{Chance, CutDisk},
+        testing::conformance::sample,
+        testing::power_cut::{Chance, CutDisk},
     },
 };
 use support::{Tree, back_up, back_up_as, backups, copy_dir, open, restore, send};

@@ -14,13 +14,13 @@ use datadb_server::{
     store::{
         BlobStore, Presence, SharedStore, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, OpenReport, Relied},
-        conformance::{assert_kept, bundle, bytes_of, check, put_around_the_limits, sample},
         counted::{Counted, Traffic},
         disk::{Disk, RealDisk},
-        faulty::{Fault, Faulty},
-        hanging::HangingDisk,
-        memory::MemoryStore,
         remote::Remote,
+        testing::conformance::{assert_kept, bundle, bytes_of, check, put_around_the_limits, sample},
+        testing::faulty::{Fault, Faulty},
+        testing::hanging::HangingDisk,
+        testing::memory::MemoryStore,
     },
 };
 use tonic::transport::server::TcpIncoming;

@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::{
     index::keys,
-    log::{effect::Effect, record::Record},
+    record::{Record, effect::Effect},
 };
 
 /// A target.

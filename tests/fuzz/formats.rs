@@ -2,14 +2,9 @@
 
 pub mod bodies;
 
-/// The server's log.
-#[path = "."]
-pub mod log {
-    #[path = "../../server/src/log/effect.rs"]
-    pub mod effect;
-    #[path = "../../server/src/log/record.rs"]
-    pub mod record;
-}
+/// The records of the server's log.
+#[path = "../../server/src/record/mod.rs"]
+pub mod record;
 
 /// The server's index.
 #[path = "."]
@@ -18,10 +13,6 @@ pub mod index {
     pub mod keys;
 }
 
-/// The server's stores.
-#[path = "."]
-pub mod store {
-    #[path = "../../server/src/store/place.rs"]
-    mod place;
-    pub use place::{Cursor, Durable};
-}
+/// Places in the server's stores.
+#[path = "../../server/src/place.rs"]
+pub mod place;

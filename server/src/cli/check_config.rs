@@ -5,10 +5,10 @@ use std::{error::Error, fs, io, path::Path};
 use super::CheckConfigArgs;
 use crate::{
     config::{Config, Tree},
+    stack::{Room, absolute, check_keys, prints_as},
     store::{
         blocking,
         s3::{self, S3Config},
-        stack::{Room, absolute, check_keys, prints_as},
     },
 };
 

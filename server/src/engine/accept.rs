@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     index::{Family, keys},
-    store::{
+    stack::{
+        Room,
         proof::{Place, begin_anew},
-        stack::Room,
     },
 };
 

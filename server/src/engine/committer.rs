@@ -29,10 +29,8 @@ use super::{
 };
 use crate::{
     index::{Family, Index, SharedIndex, data::Overlay, keys},
-    log::{
-        Log, Logged,
-        record::{Body, CopyPlace},
-    },
+    log::{Log, Logged},
+    record::{Body, CopyPlace},
     store::{Durable, SharedStore, blocking},
 };
 

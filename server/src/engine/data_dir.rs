@@ -25,13 +25,13 @@ use crate::{
     config::{Config, Tree},
     index::{Index, IndexError, SharedIndex},
     log::LogError,
+    stack::proof::Place,
+    stack::{Ground, Purpose, Room, local_dirs, name_of, places},
     store::{
         StoreError,
         blobsfile::{BlobsFile, PACK_BYTES},
         disk::Disk,
         mirror::SILENCE,
-        proof::Place,
-        stack::{Ground, Purpose, Room, local_dirs, name_of, places},
     },
 };
 

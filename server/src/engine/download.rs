@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use super::{Engine, EngineError, committer::bad_copy};
 use crate::{
-    log::record::CopyPlace,
+    record::CopyPlace,
     store::{Cursor, Presence, StoreError, blocking},
 };
 

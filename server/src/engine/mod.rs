@@ -44,13 +44,13 @@ pub use self::error::EngineError;
 use self::{clock::Clock, committer::Committer, download::PlainCache, pending::Pending, session::Sessions};
 use crate::{
     index::{IndexMemory, SharedIndex},
-    log::record::Genesis,
     observe::Observed,
+    record::Genesis,
+    stack::Stack,
     store::{
         SharedStore, blocking,
         counted::{Asked, Backend, asked},
         mirror::Mirror,
-        stack::Stack,
     },
 };
 

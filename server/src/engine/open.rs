@@ -21,20 +21,12 @@ use super::{
 };
 use crate::{
     index::{Family, SharedIndex, keys},
-    log::{
-        Log, LogError, LogReader, Position, end,
-        fork::LogKin,
-        record::{Body, CopyPlace, Genesis},
-    },
+    log::{Log, LogError, LogReader, Position, end, fork::LogKin},
     observe::Observed,
     random,
-    store::{
-        Cursor,
-        blobsfile::OpenReport,
-        blocking,
-        mirror::Standing,
-        stack::{LeafReport, Purpose, Recorded, Room, Stack},
-    },
+    record::{Body, CopyPlace, Genesis},
+    stack::{LeafReport, Purpose, Recorded, Room, Stack},
+    store::{Cursor, blobsfile::OpenReport, blocking, mirror::Standing},
 };
 
 /// Version of the mark that the index is whole.

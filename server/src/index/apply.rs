@@ -14,10 +14,8 @@ use super::{
     ranks::{self, Rank},
 };
 use crate::{
-    log::{
-        Logged, Position,
-        record::{Body, Genesis},
-    },
+    log::{Logged, Position},
+    record::{Body, Genesis},
     store::Cursor,
 };
 

@@ -19,7 +19,7 @@ use datadb::{
 };
 
 use super::{Batch, Family, Index, IndexError, keys};
-use crate::log::effect::{Change, DataType, Effect, Spot};
+use crate::record::effect::{Change, DataType, Effect, Spot};
 
 const PACKED: u8 = 0;
 const SPILLED: u8 = 1;

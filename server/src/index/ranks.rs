@@ -77,10 +77,8 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{
-        Logged, Position,
-        record::{Body, Record},
-    };
+    use crate::log::{Logged, Position};
+    use crate::record::{Body, Record};
     use datadb::{
         Backup, Digest, FileType, HostName, ObjectKey, TreePath,
         backup::{BackupTime, Counts},

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use datadb::{BlobId, BlobRef};
 
-use super::{LogError, Position, record::Record};
+use super::{LogError, Position};
+use crate::record::Record;
 use crate::store::{Cursor, Item, SharedStore, StoreError, Stored};
 
 /// Records looked at at once.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use datadb::{BlobRef, Digest};
 
-use super::record::Record;
+use crate::record::Record;
 use crate::store::{
     SharedStore, StoreError,
     mirror::{Alone, Kin},

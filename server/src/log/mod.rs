@@ -3,19 +3,19 @@
 //! Each record is one blob in a store like that of the blobs. Sequence numbers have no gaps, and each record names the
 //! digest of the one before it, so that a lost, a foreign or a swapped record is found.
 
-pub mod effect;
 pub mod end;
 pub mod fork;
 pub mod reader;
-pub mod record;
 
 use bytes::Bytes;
 use datadb::{BlobId, BlobRef, Bundle, Digest, bundle::BundleBuilder, codec::DecodeError, limits};
 use thiserror::Error;
 
 pub use self::reader::LogReader;
-use self::record::{Body, Record};
-use crate::store::{Cursor, Durable, Outcome, Put, SharedStore, StoreError, blocking};
+use crate::{
+    record::{Body, Record},
+    store::{Cursor, Durable, Outcome, Put, SharedStore, StoreError, blocking},
+};
 
 /// zstd level of log records; a part compresses in milliseconds.
 const LEVEL: i32 = 3;
@@ -266,7 +266,7 @@ mod tests {
     use datadb::codec::Writer;
 
     use super::*;
-    use crate::store::{conformance::sample, memory::MemoryStore};
+    use crate::store::{testing::conformance::sample, testing::memory::MemoryStore};
 
     /// Objects of so many bytes together, none longer than `max`.
     fn objects(seed: u64, mut bytes: usize, max: usize) -> Body {

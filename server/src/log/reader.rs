@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, vec};
 
 use datadb::{BlobRef, Digest, codec::DecodeError, limits};
 
-use super::{LogError, Logged, Position, record::Record};
+use super::{LogError, Logged, Position};
+use crate::record::Record;
 use crate::store::{Cursor, Item, SharedStore, StoreError};
 
 /// Records read at once.

@@ -3,7 +3,7 @@
 //! The wrapper looks with each write whether the directory that was opened is still in its place, for a file system would go
 //! on for ever with files that have lost their names, and new ones would come to lie below the mount point. Once another
 //! directory was met in its place, nothing is written until the leaf is opened again: a pack may have been begun there.
-//! What can't be read while the directory is not there is not damaged. It prints itself as what is inside. Whether a directory is the right one at all is looked at before, see [`super::proof`].
+//! What can't be read while the directory is not there is not damaged. It prints itself as what is inside. Whether a directory is the right one at all is looked at before, see [`crate::stack::proof`].
 
 use std::{
     fmt,

@@ -20,22 +20,15 @@
 //! collection may hold that power.
 
 pub mod blobsfile;
-pub mod conformance;
 pub mod counted;
-pub mod cut;
 pub mod disk;
 pub mod encrypt;
-pub mod faulty;
-pub mod hanging;
 pub mod in_place;
-pub mod memory;
 pub mod mirror;
-pub mod place;
-pub mod proof;
 pub mod pulse;
 pub mod remote;
 pub mod s3;
-pub mod stack;
+pub mod testing;
 pub mod threads;
 
 use std::{fmt, io, sync::Arc};
@@ -46,7 +39,7 @@ use datadb::{BlobId, BlobRef, Bundle, Digest, Fault, Kind, limits};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-pub use self::place::{Cursor, Durable};
+pub use crate::place::{Cursor, Durable};
 
 /// A blob store. See the module for what it promises.
 #[async_trait]

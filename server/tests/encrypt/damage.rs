@@ -8,10 +8,10 @@ use datadb::{BlobId, Kind};
 use datadb_server::store::{
     BlobStore, Cursor, Item, Outcome, Presence, SharedStore, StoreError,
     blobsfile::Relied,
-    conformance::{all, bundle},
-    cut::CutDisk,
-    faulty::{Fault, Faulty},
-    memory::MemoryStore,
+    testing::conformance::{all, bundle},
+    testing::faulty::{Fault, Faulty},
+    testing::memory::MemoryStore,
+    testing::power_cut::CutDisk,
 };
 
 use crate::{Place, encrypt, encrypted_packs, leaf, pack, put, read, sample, try_encrypt};

@@ -9,9 +9,9 @@ use datadb_server::{
     store::{
         BlobStore, Cursor, Damage, Outcome, Presence, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},
-        conformance::bundle,
-        cut::{Chance, CutDisk},
         encrypt::Encrypt,
+        testing::conformance::bundle,
+        testing::power_cut::{Chance, CutDisk},
     },
 };
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use datadb::{BlobId, BlobRef, Bundle, bundle::Codec};
 use datadb_server::store::{
     BlobStore, Item, Outcome, Presence, SharedStore, StoreError, Stored,
-    conformance::{all, bundle},
     encrypt::Encrypt,
-    memory::MemoryStore,
+    testing::conformance::{all, bundle},
+    testing::memory::MemoryStore,
 };
 
 use crate::{Place, encrypt, put, read, sample, try_encrypt};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datadb_server::store::{BlobStore, SharedStore, StoreError, memory::MemoryStore};
+use datadb_server::store::{BlobStore, SharedStore, StoreError, testing::memory::MemoryStore};
 
 use crate::{Place, encrypt, keys, put, read, sample, try_encrypt};
 

@@ -20,14 +20,14 @@ use datadb_server::{
     store::{
         BlobStore, Cursor, SharedStore, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, OpenReport, Relied},
-        conformance::{bundle, bytes_of, check},
-        cut::CutDisk,
         encrypt::{
             Encrypt, EncryptReport,
             key::{Key, KeySource, Keys},
         },
-        faulty::{Fault, Faulty},
-        memory::MemoryStore,
+        testing::conformance::{bundle, bytes_of, check},
+        testing::faulty::{Fault, Faulty},
+        testing::memory::MemoryStore,
+        testing::power_cut::CutDisk,
     },
 };
 use tempfile::TempDir;
@@ -208,7 +208,7 @@ async fn labels_are_read_from_the_front_where_their_place_is_refused() {
 
 /// Compressible by half, different for each seed.
 fn sample(seed: u64, len: usize) -> Bytes {
-    datadb_server::store::conformance::sample(seed, len)
+    datadb_server::store::testing::conformance::sample(seed, len)
 }
 
 /// The path of a pack on a test's disk.

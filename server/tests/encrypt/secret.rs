@@ -6,9 +6,9 @@ use bytes::Bytes;
 use datadb::{BlobRef, Bundle, bundle::Codec};
 use datadb_server::store::{
     BlobStore, Item, SharedStore,
-    conformance::{all, bundle},
-    cut::CutDisk,
-    memory::MemoryStore,
+    testing::conformance::{all, bundle},
+    testing::memory::MemoryStore,
+    testing::power_cut::CutDisk,
 };
 
 use crate::{Place, encrypt, encrypted_packs, sample};

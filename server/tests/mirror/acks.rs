@@ -3,7 +3,7 @@
 use datadb::{BlobId, Kind};
 use datadb_server::{
     config::Ack,
-    store::{BlobStore as _, Presence, StoreError, faulty::Fault, mirror::Standing},
+    store::{BlobStore as _, Presence, StoreError, mirror::Standing, testing::faulty::Fault},
 };
 
 use crate::scene::{Scene, assert_same, put, standing, wait_for};

@@ -7,8 +7,8 @@ use datadb_server::{
     index::Index,
     store::{
         SharedStore,
-        conformance::check,
         mirror::{Mirror, MirrorConfig, SILENCE},
+        testing::conformance::check,
     },
 };
 

@@ -13,10 +13,10 @@ use datadb_server::{
         open::{DataDir, OpenError},
     },
     store::{
-        conformance::sample,
         disk::RealDisk,
-        hanging::HangingDisk,
         mirror::{SideStatus, Standing},
+        testing::conformance::sample,
+        testing::hanging::HangingDisk,
         threads::LEAF_THREADS_MAX,
     },
 };

@@ -9,8 +9,8 @@ use datadb_server::{
     index::{Index, SharedIndex},
     store::{
         BlobStore as _, Presence,
-        conformance::{bundle, sample},
         mirror::{Mirror, MirrorConfig, SILENCE, Standing},
+        testing::conformance::{bundle, sample},
     },
 };
 

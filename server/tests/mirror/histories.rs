@@ -5,12 +5,12 @@ use std::sync::Arc;
 use datadb::{BlobRef, Digest, bundle::BundleBuilder};
 use datadb_server::{
     config::Ack,
-    log::{
-        Log, LogError, LogReader, Logged, Position,
-        fork::LogKin,
-        record::{Body, CopyPlace, Record},
+    log::{Log, LogError, LogReader, Logged, Position, fork::LogKin},
+    record::{Body, CopyPlace, Record},
+    store::{
+        BlobStore, Cursor, SharedStore, StoreError, mirror::Mirror, testing::faulty::Fault,
+        testing::memory::MemoryStore,
     },
-    store::{BlobStore, Cursor, SharedStore, StoreError, faulty::Fault, memory::MemoryStore, mirror::Mirror},
 };
 
 use crate::scene::Scene;

@@ -16,15 +16,15 @@ use datadb_server::{
     store::{
         BlobStore as _, Item, Presence, SharedStore, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},
-        conformance::{bundle, sample},
-        cut::CutDisk,
         encrypt::{
             Encrypt,
             key::{Key, KeySource, Keys},
         },
-        faulty::Fault,
         mirror::{Mirror, MirrorConfig, Opened, SILENCE, SideConfig, Standing},
         pulse::Pulse,
+        testing::conformance::{bundle, sample},
+        testing::faulty::Fault,
+        testing::power_cut::CutDisk,
     },
 };
 

@@ -17,12 +17,12 @@ use datadb_server::{
     store::{
         BlobStore, SharedStore, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},
-        conformance::{bundle, bytes_of, sample},
         disk::RealDisk,
-        faulty::Faulty,
-        memory::MemoryStore,
         mirror::{Mirror, MirrorConfig, Opened, SILENCE, SideConfig, Standing},
         pulse::Pulse,
+        testing::conformance::{bundle, bytes_of, sample},
+        testing::faulty::Faulty,
+        testing::memory::MemoryStore,
     },
 };
 

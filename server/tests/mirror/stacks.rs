@@ -5,14 +5,8 @@ use std::{path::Path, sync::Arc, time::Instant};
 use datadb_server::{
     config::Config,
     index::Index,
-    store::{
-        blobsfile::PACK_BYTES,
-        conformance::check,
-        disk::RealDisk,
-        encrypt::key::Key,
-        mirror::SILENCE,
-        stack::{Ground, Purpose, Recorded, Room, Stack},
-    },
+    stack::{Ground, Purpose, Recorded, Room, Stack},
+    store::{blobsfile::PACK_BYTES, disk::RealDisk, encrypt::key::Key, mirror::SILENCE, testing::conformance::check},
 };
 
 use crate::s3::{ACCESS_KEY, S3Server, SECRET_KEY};

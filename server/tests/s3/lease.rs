@@ -9,8 +9,8 @@ use datadb::{BlobId, Kind};
 use datadb_server::store::{
     BlobStore as _, Presence,
     blobsfile::Relied,
-    conformance::sample,
     s3::{Patience, S3Config, probe},
+    testing::conformance::sample,
 };
 
 use crate::{

@@ -11,8 +11,8 @@ use datadb::{BlobId, Kind};
 use datadb_server::store::{
     BlobStore,
     blobsfile::Relied,
-    conformance::{all, sample},
     s3::{Patience, Request, S3Config, S3Store},
+    testing::conformance::{all, sample},
 };
 
 use crate::{

@@ -14,8 +14,8 @@ use datadb_server::{
     store::{
         BlobStore, StoreError,
         blobsfile::{OpenReport, Relied},
-        conformance::{bundle, bytes_of, sample},
         s3::{CredentialsSource, Patience, S3Config, S3Store, open},
+        testing::conformance::{bundle, bytes_of, sample},
     },
 };
 use tempfile::TempDir;

@@ -10,8 +10,8 @@ use datadb::{BlobId, Kind};
 use datadb_server::store::{
     BlobStore as _, Presence, StoreError,
     blobsfile::Relied,
-    conformance::sample,
     s3::{CredentialsSource, Patience, Request, S3Config, probe},
+    testing::conformance::sample,
 };
 
 use crate::{

@@ -5,12 +5,13 @@ use std::{fs, path::Path, sync::Arc};
 use bytes::Bytes;
 use datadb::{BlobId, Kind};
 use datadb_server::{
-    log::{Log, LogReader, Position, record::Body},
+    log::{Log, LogReader, Position},
+    record::Body,
     store::{
         BlobStore as _, Cursor, Item, Presence, SharedStore,
         blobsfile::Relied,
-        conformance::{all, check, sample},
         s3::{ObjectLock, Request, S3Config, S3Store, ServerSideEncryption},
+        testing::conformance::{all, check, sample},
     },
 };
 

@@ -29,7 +29,7 @@ use datadb_server::{
         list::ListOptions,
         open::{DataDir, Found, OpenError},
     },
-    store::{conformance::bundle, disk::Disk},
+    store::{disk::Disk, testing::conformance::bundle},
 };
 
 /// Files of a flat directory by name.

@@ -15,7 +15,7 @@ use super::{DEFAULT, Stop};
 use crate::{
     engine::{browse, list::ChunkPages},
     index::{Family, Index, IndexError, data::Element, keys},
-    log::effect::{DataType, Spot},
+    record::effect::{DataType, Spot},
 };
 
 /// Keys read at once.

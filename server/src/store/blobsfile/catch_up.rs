@@ -399,9 +399,9 @@ mod tests {
         store::{
             BlobStore as _, Presence,
             blobsfile::LeafConfig,
-            conformance::{bundle, sample},
-            cut::CutDisk,
             disk::Disk as _,
+            testing::conformance::{bundle, sample},
+            testing::power_cut::CutDisk,
         },
     };
 

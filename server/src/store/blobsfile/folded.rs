@@ -118,9 +118,9 @@ mod tests {
         store::{
             BlobStore as _, Presence,
             blobsfile::{BlobsFile, LeafConfig, OpenReport, Relied, pack},
-            conformance::{bundle, sample},
-            cut::CutDisk,
             disk::Disk as _,
+            testing::conformance::{bundle, sample},
+            testing::power_cut::CutDisk,
         },
     };
 

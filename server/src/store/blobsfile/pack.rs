@@ -243,7 +243,7 @@ pub struct PackFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{conformance::bundle, cut::CutDisk, disk::Disk as _};
+    use crate::store::{disk::Disk as _, testing::conformance::bundle, testing::power_cut::CutDisk};
     use proptest::prelude::*;
 
     #[test]

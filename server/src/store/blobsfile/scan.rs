@@ -176,9 +176,9 @@ mod tests {
     use super::*;
     use crate::store::{
         blobsfile::record::FIXED_BYTES,
-        conformance::{bundle, sample},
-        cut::CutDisk,
         disk::Disk as _,
+        testing::conformance::{bundle, sample},
+        testing::power_cut::CutDisk,
     };
 
     fn file(bytes: &[u8]) -> Arc<dyn DiskFile> {

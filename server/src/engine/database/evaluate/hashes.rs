@@ -3,7 +3,7 @@
 use datadb::command::{Command, Reply};
 
 use super::{Scene, Stop};
-use crate::log::effect::DataType;
+use crate::record::effect::DataType;
 
 impl Scene<'_> {
     /// Carries out a command of hashes.

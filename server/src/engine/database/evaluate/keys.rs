@@ -8,7 +8,7 @@ use datadb::{
 use super::{Scene, Stop, scene::too_large};
 use crate::{
     engine::database::backups,
-    log::effect::{Change, DataType},
+    record::effect::{Change, DataType},
 };
 
 impl Scene<'_> {

@@ -6,7 +6,7 @@ use datadb::command::{Command, Key, Refusal, Reply, shape::SliceArgs};
 use super::{Scene, Stop, scene::at_most};
 use crate::{
     index::data::{Among, Element},
-    log::effect::DataType,
+    record::effect::DataType,
 };
 
 fn index_of(element: &[u8]) -> Result<u64, Stop> {

@@ -20,7 +20,7 @@ use super::{Cursors, DEFAULT, Stop};
 use crate::{
     engine::EngineError,
     index::{Index, data::Overlay},
-    log::effect::Effect,
+    record::effect::Effect,
 };
 
 /// Carries out commands one after the other on an index and what an overlay has changed of it. Gives their replies and

@@ -13,7 +13,7 @@ use datadb::{
 use super::{Scene, Stop, scene::Found};
 use crate::{
     index::data::{Among, Element},
-    log::effect::DataType,
+    record::effect::DataType,
 };
 
 /// Elements that one page of a scan looks at, whatever is asked for.

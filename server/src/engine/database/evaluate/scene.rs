@@ -10,7 +10,7 @@ use super::{Scene, Stop};
 use crate::{
     engine::database::backups::{self, Shown},
     index::data::{Among, At, Element},
-    log::effect::{Change, DataType, Effect, Spot},
+    record::effect::{Change, DataType, Effect, Spot},
 };
 
 /// A key that is there and has the type that was asked for.

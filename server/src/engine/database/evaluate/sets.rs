@@ -7,7 +7,7 @@ use super::{
     Scene, Stop,
     scene::{Found, at_most},
 };
-use crate::{engine::database::backups::Shown, index::data::Among, log::effect::DataType};
+use crate::{engine::database::backups::Shown, index::data::Among, record::effect::DataType};
 
 impl Scene<'_> {
     /// Carries out a command of sets.

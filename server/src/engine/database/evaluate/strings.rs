@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     engine::database::backups,
-    log::effect::{Change, DataType, Spot},
+    record::effect::{Change, DataType, Spot},
 };
 
 impl Scene<'_> {

@@ -11,7 +11,7 @@
 //! there was any, or was copied without the file. The only directory that is made again by itself is a side's within the
 //! data directory.
 //!
-//! What was looked at is noted only when the whole stack is accepted (see [`super::stack::Stack::accept`]): a start that
+//! What was looked at is noted only when the whole stack is accepted (see [`super::Stack::accept`]): a start that
 //! refuses leaves nothing behind that would pass for a proof later.
 
 use std::{
@@ -20,13 +20,15 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    StoreError,
-    blobsfile::{BlobsFile, known::Known},
-    disk::Disk,
-    stack::{Ground, Purpose, Room},
+use super::{Ground, Purpose, Room};
+use crate::{
+    index::{Family, SharedIndex, keys},
+    store::{
+        StoreError,
+        blobsfile::{BlobsFile, known::Known},
+        disk::Disk,
+    },
 };
-use crate::index::{Family, SharedIndex, keys};
 
 const FILE: &str = "side";
 const WORDS: &str = "datadb side ";

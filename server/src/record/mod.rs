@@ -8,9 +8,11 @@
 //! 1 genesis: `repository id (16) · format version · chunker minimum, average, maximum · chunker seed (8) · link secret
 //! (32)`; 2 objects: `count · each encoding behind its length`, children first; 3 backup: see [`datadb::Backup::encode`];
 //! 4 bad copies: `count · per copy the leaf's name, pack and offset of its record`; 7 commands, those of one transaction:
-//! `count · effects`, see `log::effect`; 8 expected: see [`datadb::expected`]; 9 expected no longer: `host · path`;
+//! `count · effects`, see [`effect`]; 8 expected: see [`datadb::expected`]; 9 expected no longer: `host · path`;
 //! 10 copies that verify again after they were called bad: as 4. Reserved: 5 delete, 6 checkpoint. A reader stops at a
 //! version or kind that it doesn't know, and says so.
+
+pub mod effect;
 
 use bytes::Bytes;
 use datadb::{
@@ -21,8 +23,8 @@ use datadb::{
     limits,
 };
 
-use super::effect::Effect;
-use crate::store::{Cursor, Durable};
+use self::effect::Effect;
+use crate::place::{Cursor, Durable};
 
 const VERSION: u8 = 1;
 const KIND_GENESIS: u8 = 1;
@@ -241,7 +243,7 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::effect::{Change, DataType, Spot};
+    use crate::record::effect::{Change, DataType, Spot};
     use proptest::prelude::*;
 
     fn expected() -> impl Strategy<Value = Body> {

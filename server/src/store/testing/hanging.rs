@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
-use super::disk::{DirIdentity, Disk, DiskFile};
+use crate::store::disk::{DirIdentity, Disk, DiskFile};
 
 /// What hangs, and how many calls are stuck there.
 #[derive(Debug, Default)]

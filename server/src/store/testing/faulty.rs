@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
-use super::{BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored};
+use crate::store::{BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored};
 
 /// What goes wrong in one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::disk::{DirIdentity, Disk, DiskFile};
+use crate::store::disk::{DirIdentity, Disk, DiskFile};
 
 /// A sector: the unit in which a write is torn.
 const SECTOR: usize = 512;

@@ -4,6 +4,8 @@
 //! same: what it prints itself as, with paths as they are configured. The data directory's own `blobs` and `meta` keep the
 //! names they have without a config, `blobs` and `log`, so that an existing repository can become a side of a mirror.
 
+pub mod proof;
+
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
@@ -12,7 +14,8 @@ use std::{
     time::Duration,
 };
 
-use super::{
+use self::proof::{Place, Proof, Seen};
+use crate::store::{
     Cursor, SharedStore, StoreError,
     blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LOG_RESERVE_BYTES, LeafConfig, OpenReport, Relied, recheck::Marks},
     blocking,
@@ -21,7 +24,6 @@ use super::{
     encrypt::{Encrypt, key::Keys},
     in_place::InPlace,
     mirror::{Kin, Mirror, MirrorConfig, Opened, Opener, SideConfig},
-    proof::{self, Place, Proof, Seen},
     pulse::Pulse,
     s3::{self, CredentialsSource, Requests, S3Config},
     threads::Threads,
@@ -29,7 +31,7 @@ use super::{
 use crate::{
     config::{self, KeySource, Tree},
     index::{SharedIndex, space::Space},
-    log::record::{Body, LEAF_BYTES_MAX, Record},
+    record::{Body, LEAF_BYTES_MAX, Record},
 };
 
 /// Below the data directory: packs on their way to a store that takes whole objects, a directory a leaf.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datadb::{BlobId, Bundle};
 
-use super::{
+use crate::store::{
     BlobStore, Cursor, Durable, Found, Item, Outcome, Presence, Put, StoreError, StoreStats, Stored, check_put,
 };
 

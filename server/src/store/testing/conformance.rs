@@ -11,7 +11,7 @@ use bytes::Bytes;
 use datadb::{BlobId, BlobRef, Bundle, bundle::BundleBuilder, limits};
 use tokio::task::JoinSet;
 
-use super::{BlobStore, Cursor, Item, Outcome, Presence, SharedStore, StoreError, StoreStats, Stored};
+use crate::store::{BlobStore, Cursor, Item, Outcome, Presence, SharedStore, StoreError, StoreStats, Stored};
 
 /// Opens a store on the same data again, as after a restart; `None` where nothing outlives the process.
 pub type Reopen<'a> = &'a mut (dyn FnMut(SharedStore) -> Option<SharedStore> + Send);
@@ -116,8 +116,8 @@ async fn same_id_same_bytes(store: &dyn BlobStore) {
 
 /// SHA-mbles (2020): a chosen-prefix collision.
 const COLLISION: [&[u8]; 2] = [
-    include_bytes!("../../../tests/fixtures/sha1-collisions/sha-mbles-1.bin"),
-    include_bytes!("../../../tests/fixtures/sha1-collisions/sha-mbles-2.bin"),
+    include_bytes!("../../../../tests/fixtures/sha1-collisions/sha-mbles-1.bin"),
+    include_bytes!("../../../../tests/fixtures/sha1-collisions/sha-mbles-2.bin"),
 ];
 
 /// Promise 7.
