@@ -83,6 +83,59 @@ const PAGES: [&str; 8] = [
 /// More than that nobody reads before the first backup: the rest belongs on the pages of the rooms.
 const FRONT_PAGE_LINES_MAX: usize = 180;
 
+/// Rooms of our crates, bottom up, and which others each imports, outside tests: a room is a folder or a file below `src/`.
+/// What is not here is no edge. Add one only if it leads downwards.
+const ROOMS: [(&str, &str, &str); 37] = [
+    ("server", "record", "place"),
+    ("server", "index", "descriptors place record"),
+    ("server", "store", "descriptors index observe place random"),
+    ("server", "log", "record store"),
+    ("server", "config", "store"),
+    ("server", "stack", "config index random record store"),
+    ("server", "engine", "config index log observe random record stack store"),
+    ("server", "rpc", "descriptors engine observe store"),
+    ("server", "http", "descriptors engine observe store"),
+    ("server", "cli", "config descriptors engine http rpc stack store"),
+    ("client", "report", "color"),
+    ("client", "exit", "color report"),
+    ("client", "connection", "exit"),
+    ("client", "cache", "walk"),
+    ("client", "select", "glob report walk"),
+    ("client", "walk", "cache clock exit report select"),
+    ("client", "snapshot", "cache chunker clock connection exit report select walk"),
+    ("client", "content", "connection restore"),
+    ("client", "restore", "connection content diff exit glob report snapshot walk"),
+    ("client", "diff", "connection exit report restore select snapshot walk"),
+    ("client", "dump", "connection content exit report restore"),
+    ("client", "cli", "clock color connection content diff dump exit glob process report restore select snapshot walk"),
+    ("fuse", "cache", "view"),
+    ("fuse", "view", "cache"),
+    ("fuse", "adapter", "view"),
+    ("fuse", "cli", "adapter cache view"),
+    ("scheduler", "clock", "plan"),
+    ("scheduler", "config", "plan"),
+    ("scheduler", "run", "clock config history plan"),
+    ("scheduler", "status", "config history plan run"),
+    ("scheduler", "metrics", "clock config history run status"),
+    ("scheduler", "cli", "clock config history metrics plan run status"),
+    ("compat-resp", "clients", "frame"),
+    ("compat-resp", "command", "clients frame sidecar"),
+    ("compat-resp", "connection", "clients command frame lanes sidecar"),
+    ("compat-resp", "sidecar", "clients connection frame lanes strangers"),
+    ("compat-resp", "cli", "lanes sidecar"),
+];
+
+/// Edges that still lead upwards, each a part of a circle. This list only gets shorter.
+const UPWARDS: [(&str, &str, &str); 7] = [
+    ("client", "cache", "walk"),
+    ("client", "select", "walk"),
+    ("client", "content", "restore"),
+    ("client", "restore", "diff"),
+    ("fuse", "cache", "view"),
+    ("compat-resp", "command", "sidecar"),
+    ("compat-resp", "connection", "sidecar"),
+];
+
 /// Who may name the generated API: the one place of conversions, and the two ends of the wire.
 const API_ROOMS: [&str; 8] = [
     "src/api.rs",
@@ -221,12 +274,82 @@ fn lines_outside_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn is_test_file(path: &str) -> bool {
-    // The conformance suite lies beside the trait, where every crate's tests can run it.
+    // What stores are tested with lies beside the trait, where every crate's tests can use it.
     path.starts_with("tests/")
         || path.contains("/tests/")
         || path.ends_with("/tests.rs")
         || path.ends_with("_test.rs")
-        || path == "server/src/store/conformance.rs"
+        || path.starts_with("server/src/store/testing/")
+}
+
+/// The rooms of its own crate that a text imports: what stands behind `crate::`, alone or in braces.
+fn imported_rooms(text: &str) -> BTreeSet<String> {
+    let code: String =
+        lines_outside_tests(text).flat_map(|(_, line)| [line.split("//").next().unwrap_or_default(), "\n"]).collect();
+    let mut rooms = BTreeSet::new();
+    for (at, found) in code.match_indices("crate::") {
+        let mut rest = &code[at + found.len()..];
+        let is_group = rest.starts_with('{');
+        let mut depth = 0;
+        loop {
+            rest = rest.trim_start_matches(['{', ',', ' ', '\n']);
+            let name = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+            if name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                rooms.insert(name.to_owned());
+            }
+            // To the next name of the same group.
+            let next = rest.find(|c: char| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                depth < 0 || (depth == 0 && c == ',')
+            });
+            match next {
+                Some(next) if is_group && rest[next..].starts_with(',') => rest = &rest[next..],
+                _ => break,
+            }
+            if rest.trim_start_matches([',', ' ', '\n']).starts_with('}') {
+                break;
+            }
+        }
+    }
+    rooms
+}
+
+#[test]
+fn what_a_file_imports_is_read_from_all_forms() {
+    let text = "use crate::{\n    a::{B, c::D},\n    e::F,\n};\nuse crate::g::H; // crate::no\nlet x = crate::i::j();\nuse crate::{k::L, m};";
+    assert_eq!(imported_rooms(text).into_iter().collect::<Vec<_>>(), ["a", "e", "g", "i", "k", "m"]);
+}
+
+/// Rooms know what lies below them and nothing else, so that each can be read, tested and moved without those above.
+#[test]
+fn rooms_import_each_other_as_the_table_says() {
+    let mut edges = BTreeSet::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test_file(path)) {
+        let Some((of_crate, inside)) = path.split_once("/src/") else { continue };
+        let room = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+        if of_crate.contains('/') || ["lib", "main"].contains(&room) {
+            continue;
+        }
+        for other in imported_rooms(&text).into_iter().filter(|other| other != room) {
+            let permitted = ROOMS.iter().find(|(krate, from, _)| *krate == of_crate && *from == room);
+            let is_permitted = permitted.is_some_and(|(.., to)| to.split(' ').any(|to| to == other));
+            assert!(is_permitted, "{path}: {room} -> {other} is not in the table of rooms");
+            edges.insert((of_crate.to_owned(), room.to_owned(), other));
+        }
+    }
+    for (of_crate, from, to) in ROOMS {
+        for to in to.split(' ') {
+            let edge = (of_crate.to_owned(), from.to_owned(), to.to_owned());
+            assert!(
+                edges.contains(&edge),
+                "{of_crate}: nothing of {from} imports {to} any more: take it from the table"
+            );
+        }
+    }
+    let height = |krate: &str, room: &str| ROOMS.iter().position(|(of, from, _)| *of == krate && *from == room);
+    let leads_up = |(krate, from, to): &(&str, &str, &str)| height(krate, to) > height(krate, from);
+    let all = ROOMS.iter().flat_map(|(krate, from, to)| to.split(' ').map(move |to| (*krate, *from, to)));
+    assert_eq!(all.filter(leads_up).collect::<Vec<_>>(), UPWARDS, "no new circle, and none that is gone");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 
 use thiserror::Error;
 
-pub use self::tree::{Ack, KeySource, Side, Tree};
+pub use self::tree::{KeySource, Side, Tree};
 use self::{
     fields::{Fields, Source},
     tree::read_tree,

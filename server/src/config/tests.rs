@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use super::*;
-use crate::store::s3::{CredentialsSource, S3Config};
+use crate::store::{
+    mirror::Ack,
+    s3::{CredentialsSource, S3Config},
+};
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(Path::new("/etc/stores.toml"), text).map_err(|error| error.to_string())

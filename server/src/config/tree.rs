@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{ConfigError, fields::Fields};
 pub use crate::store::{
     encrypt::key::KeySource,
+    mirror::Ack,
     s3::{CredentialsSource, ObjectLock, Patience, S3Config, ServerSideEncryption},
 };
 
@@ -59,17 +60,6 @@ pub struct Side {
     pub tree: Tree,
     /// Whether it is never read.
     pub is_write_only: bool,
-}
-
-/// When a write to a mirror counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ack {
-    /// When all sides have it.
-    All,
-    /// When so many sides that may be read have it.
-    Sides(usize),
-    /// When all sides on this machine's own disks have it.
-    Local,
 }
 
 impl Tree {

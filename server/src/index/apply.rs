@@ -14,9 +14,8 @@ use super::{
     ranks::{self, Rank},
 };
 use crate::{
-    log::{Logged, Position},
-    record::{Body, Genesis},
-    store::Cursor,
+    place::Cursor,
+    record::{Body, Genesis, Logged, Position},
 };
 
 /// Sums over all backups.

@@ -77,8 +77,8 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Logged, Position};
     use crate::record::{Body, Record};
+    use crate::record::{Logged, Position};
     use datadb::{
         Backup, Digest, FileType, HostName, ObjectKey, TreePath,
         backup::{BackupTime, Counts},

@@ -8,10 +8,11 @@ pub mod fork;
 pub mod reader;
 
 use bytes::Bytes;
-use datadb::{BlobId, BlobRef, Bundle, Digest, bundle::BundleBuilder, codec::DecodeError, limits};
+use datadb::{BlobRef, Bundle, bundle::BundleBuilder, codec::DecodeError, limits};
 use thiserror::Error;
 
 pub use self::reader::LogReader;
+pub use crate::record::{Logged, Position};
 use crate::{
     record::{Body, Record},
     store::{Cursor, Durable, Outcome, Put, SharedStore, StoreError, blocking},
@@ -90,24 +91,6 @@ pub enum LogError {
     },
 }
 
-/// How far the log is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Sequence number of the record; 0 is before the first.
-    pub sequence: u64,
-    /// The record's digest, zeros before the first.
-    pub digest: Digest,
-    /// Where the record lies.
-    pub cursor: Option<Cursor>,
-    /// The blob that the record is; `None` before the first, and where an older version has not kept it.
-    pub blob: Option<BlobId>,
-}
-
-impl Position {
-    /// Before the first record.
-    pub const START: Self = Self { sequence: 0, digest: Digest::new([0; 32]), cursor: None, blob: None };
-}
-
 /// Appends to the log. There is one in a process, and the store's lock keeps other processes out.
 ///
 /// A record of which nobody knows whether it is durable is *in doubt*: it is kept, and before anything else is appended the
@@ -125,15 +108,6 @@ struct Doubt {
     record: Record,
     blob: BlobRef,
     bundle: Bundle,
-}
-
-/// A record that is in the log.
-#[derive(Clone, Debug)]
-pub struct Logged {
-    /// The record.
-    pub record: Record,
-    /// Where the log stands after it.
-    pub position: Position,
 }
 
 impl Log {

@@ -13,6 +13,7 @@
 //! version or kind that it doesn't know, and says so.
 
 pub mod effect;
+mod position;
 
 use bytes::Bytes;
 use datadb::{
@@ -24,6 +25,7 @@ use datadb::{
 };
 
 use self::effect::Effect;
+pub use self::position::{Logged, Position};
 use crate::place::{Cursor, Durable};
 
 const VERSION: u8 = 1;

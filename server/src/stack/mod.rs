@@ -23,7 +23,7 @@ use crate::store::{
     disk::Disk,
     encrypt::{Encrypt, key::Keys},
     in_place::InPlace,
-    mirror::{Kin, Mirror, MirrorConfig, Opened, Opener, SideConfig},
+    mirror::{Ack, Kin, Mirror, MirrorConfig, Opened, Opener, SideConfig},
     pulse::Pulse,
     s3::{self, CredentialsSource, Requests, S3Config},
     threads::Threads,
@@ -549,7 +549,7 @@ impl Builder {
         Ok(Built { store, is_hurt })
     }
 
-    async fn mirror(self: Arc<Self>, ack: config::Ack, sides: Vec<config::Side>) -> Result<Built, StoreError> {
+    async fn mirror(self: Arc<Self>, ack: Ack, sides: Vec<config::Side>) -> Result<Built, StoreError> {
         let Ground { root, room, index, .. } = self.ground.clone();
         let sides = sides.into_iter().map(|side| {
             let pulse = Pulse::default();

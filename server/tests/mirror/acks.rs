@@ -2,7 +2,7 @@
 
 use datadb::{BlobId, Kind};
 use datadb_server::{
-    config::Ack,
+    store::mirror::Ack,
     store::{BlobStore as _, Presence, StoreError, mirror::Standing, testing::faulty::Fault},
 };
 

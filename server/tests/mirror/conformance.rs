@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use datadb_server::{
-    config::Ack,
     index::Index,
+    store::mirror::Ack,
     store::{
         SharedStore,
         mirror::{Mirror, MirrorConfig, SILENCE},

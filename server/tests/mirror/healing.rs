@@ -5,8 +5,8 @@ use std::{fs, path::Path, sync::Arc};
 use bytes::Bytes;
 use datadb::BlobId;
 use datadb_server::{
-    config::Ack,
     index::{Index, SharedIndex},
+    store::mirror::Ack,
     store::{
         BlobStore as _, Presence,
         mirror::{Mirror, MirrorConfig, SILENCE, Standing},

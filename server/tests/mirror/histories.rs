@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use datadb::{BlobRef, Digest, bundle::BundleBuilder};
 use datadb_server::{
-    config::Ack,
     log::{Log, LogError, LogReader, Logged, Position, fork::LogKin},
     record::{Body, CopyPlace, Record},
+    store::mirror::Ack,
     store::{
         BlobStore, Cursor, SharedStore, StoreError, mirror::Mirror, testing::faulty::Fault,
         testing::memory::MemoryStore,

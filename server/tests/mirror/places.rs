@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use datadb::BlobId;
 use datadb_server::{
-    config::Ack,
     index::{Index, SharedIndex, space::Space},
+    store::mirror::Ack,
     store::{
         BlobStore as _, Item, Presence, SharedStore, StoreError,
         blobsfile::{BLOBS_RESERVE_BYTES, BlobsFile, LeafConfig, Relied},

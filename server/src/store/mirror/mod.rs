@@ -47,10 +47,21 @@ pub use self::{
     watch::SILENCE,
 };
 use super::{BlobStore, Cursor, Durable, Item, Presence, Put, SharedStore, StoreError, StoreStats, Stored, to_the_end};
-use crate::{config::Ack, index::SharedIndex};
+use crate::index::SharedIndex;
 
 /// How long a write waits for sides that are about to be level.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When a write to a mirror counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// When all sides have it.
+    All,
+    /// When so many sides that may be read have it.
+    Sides(usize),
+    /// When all sides on this machine's own disks have it.
+    Local,
+}
 
 /// How to open a mirror.
 pub struct MirrorConfig {
