@@ -13,6 +13,7 @@ pub mod content;
 pub mod diff;
 pub mod dump;
 pub mod exit;
+pub mod fs;
 pub mod process;
 pub mod report;
 pub mod restore;

@@ -24,7 +24,7 @@ use datadb::{
 use datadb_client::{
     cache::{Cursor, Writer},
     chunker::Chunker,
-    walk::Stat,
+    fs::Stat,
 };
 use datadb_server::{
     index::{Index, space::Space},

@@ -9,7 +9,7 @@ use datadb::{
     meta::{Content, FileType, Timestamp},
 };
 
-use crate::walk::Stat;
+use crate::fs::Stat;
 
 /// An entry of the last backup.
 #[derive(Clone, Debug, PartialEq, Eq)]

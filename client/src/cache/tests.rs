@@ -7,7 +7,7 @@ use datadb::{
 use proptest::prelude::*;
 
 use super::{Cursor, Writer};
-use crate::walk::Stat;
+use crate::fs::Stat;
 
 const REPOSITORY: [u8; 16] = [7; 16];
 

@@ -15,7 +15,7 @@ use super::{
     block::{self, BLOCK_BYTES, HEAD_BYTES},
     io_fault, record,
 };
-use crate::walk::Stat;
+use crate::fs::Stat;
 
 /// A cache in the making. Dropped before `finish`, it leaves nothing behind.
 #[derive(Debug)]

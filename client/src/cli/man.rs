@@ -6,7 +6,7 @@ use clap::CommandFactory as _;
 use datadb::{Fault, Kind};
 
 use super::Cli;
-use crate::{exit::Outcome, walk::io_words};
+use crate::{exit::Outcome, fs::io_words};
 
 /// Arguments of `man`.
 #[derive(Debug, clap::Args)]

@@ -22,10 +22,10 @@ use crate::{
     color::{self, Hue},
     connection::{Connection, Session},
     exit::{self, Outcome},
+    fs::io_words,
     report::{Report, bytes, escape, many},
     select::Selection,
     snapshot::{self, How, Made, Request, Source, Summary},
-    walk::io_words,
 };
 
 const EXAMPLES: &str = "\

@@ -25,16 +25,17 @@ use super::{Change, Each, Field, compare, place::Place};
 use crate::{
     connection::Connection,
     exit,
+    fs::{Stat, open_quietly, words},
+    fs::{holes::Holes, owners::Owners, xattrs},
     report::{Report, count, get},
     restore::{
         chunks::{Source, is_of_the_file},
-        holes::Holes,
         reading::{Reading, Stop},
         tree::{Look, Tree, set_of},
     },
     select::Selection,
-    snapshot::{Owners, described, xattrs},
-    walk::{Entry, Past, Stat, Step, Walk, open_quietly, words},
+    snapshot::described,
+    walk::{Entry, Past, Step, Walk},
 };
 
 /// How to compare with a local tree.
@@ -212,10 +213,9 @@ impl Judge<'_> {
         self.report.at(|| entry.path());
         let mut meta = described(entry, &entry.stat, &self.owners, self.connection.capabilities());
         // Long values stand as their ids, which is all that a comparison needs.
-        let mut long = Vec::new();
         let xattrs = match (&entry.open, &entry.parent) {
-            (Some(Ok(dir)), _) => self.xattrs.of_open(dir.fd(), &mut long),
-            (_, Some(parent)) => self.xattrs.of_name(parent.fd(), &entry.name, &mut long),
+            (Some(Ok(dir)), _) => self.xattrs.of_open(dir.fd(), &mut |_, _| ()),
+            (_, Some(parent)) => self.xattrs.of_name(parent.fd(), &entry.name, &mut |_, _| ()),
             (_, None) => Ok(Vec::new()),
         };
         match xattrs {

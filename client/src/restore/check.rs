@@ -14,7 +14,7 @@ use super::{
     shared::Shared,
     wanted::Wanted,
 };
-use crate::walk::{Stat, open_quietly, words};
+use crate::fs::{Stat, open_quietly, words};
 
 /// A file to be compared.
 #[derive(Debug)]

@@ -4,14 +4,14 @@ use datadb::{FileType, Meta};
 use rustix::{fd::AsFd, fs::readlinkat, io::Errno};
 
 use super::{
-    at::At,
     metadata::{self, Unlike},
     shared::{Overwrite, Shared},
     wanted::Wanted,
 };
 use crate::{
-    snapshot::xattrs::Reader,
-    walk::{FileId, Stat},
+    fs::at::At,
+    fs::xattrs::Reader,
+    fs::{FileId, Stat},
 };
 
 /// What is to be done.

@@ -17,14 +17,14 @@ use rustix::{
 };
 
 use super::{
-    at::At,
     metadata::{apply, apply_to_new, strip_acls, unlike},
     open_dirs::Slot,
     shared::Shared,
 };
 use crate::{
-    snapshot::xattrs::Reader,
-    walk::{FileId, Stat},
+    fs::at::At,
+    fs::xattrs::Reader,
+    fs::{FileId, Stat},
 };
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);

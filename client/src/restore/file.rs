@@ -14,7 +14,6 @@ use rustix::{
 };
 
 use super::{
-    at::At,
     decide::Act,
     links::Link,
     metadata::{apply_to_new, strip_acls},
@@ -22,6 +21,7 @@ use super::{
     shared::Shared,
     wanted::Wanted,
 };
+use crate::fs::at::At;
 use crate::report::count;
 
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use rustix::{
 };
 
 use super::{decide::Act, dir::Dir, place::Place, shared::Shared};
-use crate::walk::FileId;
+use crate::fs::FileId;
 
 /// One more name, its directory, and what is to be done with it.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{at::At, rights::Rights, shared::Shared};
-use crate::{diff::Field, report::count, snapshot::xattrs::Reader, walk::Stat};
+use super::{rights::Rights, shared::Shared};
+use crate::{diff::Field, fs::Stat, fs::at::At, fs::xattrs::Reader, report::count};
 
 /// Which parts of the metadata differ, or are to be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,6 @@
 //! the target, whatever the backup or the target holds. Memory: the windows under way, the directories from the target
 //! down to the present place, and the path of each file that has several names (hard links are found again by them).
 
-mod at;
 mod check;
 pub(crate) mod choice;
 pub(crate) mod chunks;
@@ -18,7 +17,6 @@ mod decide;
 mod dir;
 mod failed;
 mod file;
-pub(crate) mod holes;
 mod leads;
 mod links;
 mod make;
@@ -48,7 +46,7 @@ use rustix::{
 };
 use tokio::runtime::Handle;
 
-use crate::{connection::Connection, exit, report::Report, walk::words};
+use crate::{connection::Connection, exit, fs::words, report::Report};
 use failed::Failed;
 use plan::Planned;
 use shared::{Pass, Shared};

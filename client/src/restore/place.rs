@@ -9,7 +9,7 @@ use rustix::{
 };
 
 use super::dir::Dir;
-use crate::walk::Stat;
+use crate::fs::Stat;
 
 /// Under which name an entry was made.
 #[derive(Debug)]

@@ -8,10 +8,8 @@ use rustix::{
     io::{Errno, pread},
 };
 
-use super::{
-    chunks::{Chunks, Source},
-    holes::Holes,
-};
+use super::chunks::{Chunks, Source};
+use crate::fs::holes::Holes;
 
 /// Why nobody can tell whether a file is the same.
 #[derive(Debug)]

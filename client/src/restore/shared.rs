@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use super::{Options, Summary, decide::Act, failed::Failed, open_dirs::OpenDirs, rights::Rights, untrusted::Untrusted};
 use crate::{
     exit,
+    fs::words,
     report::{Report, count, get},
-    walk::words,
 };
 
 /// What happens to files that are there already.

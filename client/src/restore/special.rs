@@ -8,12 +8,12 @@ use rustix::{
 };
 
 use super::{
-    at::At,
     metadata::{apply_to_new, strip_acls},
     place::Place,
     shared::Shared,
     wanted::Wanted,
 };
+use crate::fs::at::At;
 
 /// Makes one with all its metadata, in the place of whatever has its name.
 pub fn make(shared: &Shared, wanted: &Wanted) -> Result<(), Errno> {

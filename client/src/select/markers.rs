@@ -6,7 +6,7 @@ use rustix::{
     io::{Errno, read},
 };
 
-use crate::walk::{Dir, Stat, open_quietly};
+use crate::fs::{Dir, Stat, open_quietly};
 
 /// The name that the Cache Directory Tagging Specification (<https://bford.info/cachedir/>) gives the tag.
 const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";

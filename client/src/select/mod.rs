@@ -101,5 +101,5 @@ impl Selection {
 /// The fault of a file that a person named and that can't be read.
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
     let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Internal };
-    Fault::new(kind, format!("{}: {}", path.display(), crate::walk::io_words(error)))
+    Fault::new(kind, format!("{}: {}", path.display(), crate::fs::io_words(error)))
 }

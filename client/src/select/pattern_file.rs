@@ -11,8 +11,8 @@ use rustix::{
 use datadb::{FileType, limits::PATTERN_FILE_BYTES_MAX};
 
 use crate::{
+    fs::{Stat, open_quietly, words},
     report::{Report, escape},
-    walk::{Stat, open_quietly, words},
 };
 
 /// What to do about a symlink at the end of the path.

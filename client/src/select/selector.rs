@@ -10,8 +10,8 @@ use super::{
     listed::{Listed, Wanted},
 };
 use crate::{
+    fs::{Dir, Stat},
     report::{Report, count},
-    walk::{Dir, Stat},
 };
 
 /// An open directory.

@@ -24,9 +24,7 @@ use super::{
     assemble::{Assembled, Assembler},
     bundle, dispatch,
     missing::Missing,
-    objects,
-    owners::Owners,
-    read,
+    objects, read,
     run::{Run, Taken, Trouble},
     source::Stream,
 };
@@ -36,6 +34,7 @@ use crate::{
     clock,
     connection::{Asking, Commit, Committed, Connection, Filter, Session},
     exit,
+    fs::owners::Owners,
     report::{Report, get},
     walk::{Past, Walk},
 };

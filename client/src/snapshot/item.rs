@@ -6,7 +6,7 @@ use datadb::{
     meta::{Content, Timestamp},
 };
 
-use crate::walk::Stat;
+use crate::fs::Stat;
 
 /// A thing on its way.
 #[derive(Debug)]

@@ -13,19 +13,17 @@ mod dispatch;
 mod item;
 mod missing;
 mod objects;
-mod owners;
 mod read;
 mod run;
 mod source;
-pub mod xattrs;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use datadb::{Backup, Fault, HostName, Kind, TreePath};
 use tokio::runtime::Handle;
 
+pub(crate) use read::described;
 pub use source::Source;
-pub(crate) use {owners::Owners, read::described};
 
 use crate::{
     connection::{Connection, Session},

@@ -16,16 +16,15 @@ use rustix::{
     io::{Errno, pread},
 };
 
-use super::{
-    item::{Item, Items, State, Taken},
-    owners::Owners,
-    xattrs,
-};
+use super::item::{Item, Items, State, Taken};
 use crate::{
     chunker::Chunker,
     connection::Capabilities,
+    fs::owners::Owners,
+    fs::xattrs,
+    fs::{Stat, open_quietly, words},
     report::{Report, escape},
-    walk::{Entry, Stat, Step, open_quietly, words},
+    walk::{Entry, Step},
 };
 
 /// Bytes of a large file that are read at once, and carried by one batch of items.
@@ -102,8 +101,12 @@ impl Worker<'_> {
         }
         let mut meta = self.meta(&entry, &entry.stat);
         let xattrs = match (&entry.open, &entry.parent) {
-            (Some(Ok(dir)), _) => self.xattrs.of_open(dir.fd(), &mut self.items.items),
-            (_, Some(parent)) => self.xattrs.of_name(parent.fd(), &entry.name, &mut self.items.items),
+            (Some(Ok(dir)), _) => {
+                self.xattrs.of_open(dir.fd(), &mut |blob, bytes| self.items.items.push(Item::Xattr(blob, bytes)))
+            }
+            (_, Some(parent)) => self
+                .xattrs
+                .of_name(parent.fd(), &entry.name, &mut |blob, bytes| self.items.items.push(Item::Xattr(blob, bytes))),
             (_, None) => Ok(Vec::new()),
         };
         match xattrs {
@@ -134,7 +137,10 @@ impl Worker<'_> {
         if matches!(entry.file_type, FileType::CharDevice | FileType::BlockDevice) {
             meta.rdev = Some(entry.stat.rdev);
         }
-        match self.xattrs.of_name(parent.fd(), &entry.name, &mut self.items.items) {
+        match self
+            .xattrs
+            .of_name(parent.fd(), &entry.name, &mut |blob, bytes| self.items.items.push(Item::Xattr(blob, bytes)))
+        {
             Ok(xattrs) => meta.xattrs = xattrs,
             Err(error) => self.error(&entry, &mut meta, error),
         }
@@ -161,7 +167,7 @@ impl Worker<'_> {
             }
         };
         let mut meta = self.meta(entry, &stat);
-        match self.xattrs.of_open(&fd, &mut self.items.items) {
+        match self.xattrs.of_open(&fd, &mut |blob, bytes| self.items.items.push(Item::Xattr(blob, bytes))) {
             Ok(xattrs) => meta.xattrs = xattrs,
             Err(error) => self.error(entry, &mut meta, error),
         }

@@ -22,14 +22,14 @@ use rustix::{
 
 use super::{
     item::{Item, Items, State, Taken},
-    owners::Owners,
     run::Run,
 };
 use crate::{
     chunker::Chunker,
     clock, exit,
+    fs::owners::Owners,
+    fs::{Stat, io_words, words},
     report::escape,
-    walk::{Stat, io_words, words},
 };
 
 /// Where the bytes come from.

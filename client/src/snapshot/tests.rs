@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use super::{
     dispatch::dispatch,
     item::{Item, State, Taken},
-    owners::Owners,
     read::{self, Reading},
 };
 use crate::{
     connection::Capabilities,
+    fs::owners::Owners,
     report::Report,
     select::Selection,
     walk::{Past, Walk},

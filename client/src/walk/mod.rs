@@ -3,9 +3,6 @@
 //!
 //! In memory are the open directories from the root to the present place and the names of each; never a list of all files.
 
-mod dir;
-mod stat;
-
 use std::{path::Path, sync::Arc};
 
 use datadb::{
@@ -17,12 +14,10 @@ use rustix::{
     io::Errno,
 };
 
-pub use dir::{Dir, open_quietly};
-pub use stat::{FileId, Stat};
-
 use crate::{
     cache::{Cursor, Known},
     exit,
+    fs::{Dir, Stat, words},
     report::{Report, escape},
     select::{Selection, Selector},
 };
@@ -300,17 +295,6 @@ impl<'a> Walk<'a> {
         }
         Step::Leave(content)
     }
-}
-
-/// What the kernel says, without its number.
-pub fn words(error: Errno) -> String {
-    let error = std::io::Error::from(error).to_string();
-    error.split(" (os error").next().unwrap_or_default().to_lowercase()
-}
-
-/// The same of the standard library's errors.
-pub fn io_words(error: &std::io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |number| words(Errno::from_raw_os_error(number)))
 }
 
 #[cfg(test)]

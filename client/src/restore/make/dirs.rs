@@ -6,8 +6,8 @@ use datadb::{Fault, FileType, Kind, Meta};
 use rustix::{fd::AsFd, io::Errno};
 
 use super::Maker;
+use crate::fs::at::At;
 use crate::restore::{
-    at::At,
     decide::{Act, Found, decide, metadata_only},
     dir::Dir,
     shared::{Overwrite, Pass},
@@ -130,11 +130,11 @@ impl Maker<'_> {
 
 fn target_fault(path: &path::Path, error: &std::io::Error) -> Fault {
     let (kind, words) = match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOSPC) => (Kind::Full, crate::walk::words(Errno::NOSPC)),
+        Some(Errno::NOSPC) => (Kind::Full, crate::fs::words(Errno::NOSPC)),
         Some(Errno::EXIST | Errno::NOTDIR) => {
             (Kind::Invalid, "is there, and not a directory: name another --target".to_owned())
         }
-        Some(error) => (Kind::Internal, crate::walk::words(error)),
+        Some(error) => (Kind::Internal, crate::fs::words(error)),
         None => (Kind::Internal, error.to_string()),
     };
     Fault::new(kind, format!("{}: {words}", path.display()))

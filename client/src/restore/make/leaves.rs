@@ -8,8 +8,9 @@ use rustix::fd::AsFd;
 
 use super::Maker;
 use crate::{
+    fs::FileId,
+    fs::at::At,
     restore::{
-        at::At,
         check::{Check, Differing, Trouble},
         chunks::Source,
         decide::{Act, Found, decide, decide_link},
@@ -21,7 +22,6 @@ use crate::{
         special,
         wanted::Wanted,
     },
-    walk::FileId,
 };
 
 impl Maker<'_> {

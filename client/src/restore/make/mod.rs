@@ -26,9 +26,9 @@ use super::{
 use crate::{
     connection::Connection,
     content,
+    fs::xattrs::Reader,
+    fs::{FileId, Stat},
     report::{count, escape},
-    snapshot::xattrs::Reader,
-    walk::{FileId, Stat},
 };
 
 /// Tells a path below the target, if it is asked for; that of the target is `.`.

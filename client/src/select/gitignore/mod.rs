@@ -28,8 +28,8 @@ use self::rules::Rules;
 pub use self::rules::trim_end_spaces;
 use super::pattern_file::{self, Links};
 use crate::{
+    fs::{Dir, words},
     report::{Report, escape},
-    walk::{Dir, words},
 };
 
 /// What holds in an open directory.

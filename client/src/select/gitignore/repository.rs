@@ -13,9 +13,9 @@ use rustix::fs::CWD;
 
 use super::rules::Rules;
 use crate::{
+    fs::{Dir, Stat},
     report::Report,
     select::pattern_file::{self, Links},
-    walk::{Dir, Stat},
 };
 
 /// If a directory is the top of a repository: the patterns of its `info/exclude`.

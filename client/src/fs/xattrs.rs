@@ -12,8 +12,6 @@ use rustix::{
     io::Errno,
 };
 
-use super::item::Item;
-
 /// The kernel gives no longer list and no longer value.
 const KERNEL_BYTES_MAX: usize = 64 << 10;
 
@@ -30,23 +28,28 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Of something open. Long values are pushed as blobs to `items`.
-    pub fn of_open<Fd: AsFd>(&mut self, fd: Fd, items: &mut Vec<Item>) -> Result<Vec<Xattr>, Errno> {
+    /// Of something open. Long values go to `long` as blobs.
+    pub fn of_open<Fd: AsFd>(&mut self, fd: Fd, long: &mut dyn FnMut(BlobRef, Bytes)) -> Result<Vec<Xattr>, Errno> {
         let len = listed(flistxattr(&fd, &mut self.buffer[..]))?;
-        self.values(len, items, |name, buffer| fgetxattr(&fd, name, buffer))
+        self.values(len, long, |name, buffer| fgetxattr(&fd, name, buffer))
     }
 
     /// Of a name in a directory.
-    pub fn of_name<Fd: AsFd>(&mut self, dir: Fd, name: &[u8], items: &mut Vec<Item>) -> Result<Vec<Xattr>, Errno> {
+    pub fn of_name<Fd: AsFd>(
+        &mut self,
+        dir: Fd,
+        name: &[u8],
+        long: &mut dyn FnMut(BlobRef, Bytes),
+    ) -> Result<Vec<Xattr>, Errno> {
         let path = by_descriptor(dir, name);
         let len = listed(llistxattr(&path[..], &mut self.buffer[..]))?;
-        self.values(len, items, |name, buffer| lgetxattr(&path[..], name, buffer))
+        self.values(len, long, |name, buffer| lgetxattr(&path[..], name, buffer))
     }
 
     fn values(
         &mut self,
         len: usize,
-        items: &mut Vec<Item>,
+        long: &mut dyn FnMut(BlobRef, Bytes),
         get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
     ) -> Result<Vec<Xattr>, Errno> {
         if len == 0 {
@@ -71,7 +74,7 @@ impl Reader {
             } else {
                 inline -= value.len();
                 let blob = BlobRef::of(value);
-                items.push(Item::Xattr(blob, Bytes::copy_from_slice(value)));
+                long(blob, Bytes::copy_from_slice(value));
                 XattrValue::Blob(blob.id)
             };
             xattrs.push(Xattr { name, value });

@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::walk::Stat;
+use super::Stat;
 
 /// The page size of the file systems in question.
 const PAGE_BYTES: u64 = 4096;
