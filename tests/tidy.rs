@@ -99,18 +99,22 @@ const ROOMS: [(&str, &str, &str); 37] = [
     ("client", "report", "color"),
     ("client", "exit", "color report"),
     ("client", "connection", "exit"),
-    ("client", "cache", "walk"),
-    ("client", "select", "glob report walk"),
-    ("client", "walk", "cache clock exit report select"),
-    ("client", "snapshot", "cache chunker clock connection exit report select walk"),
-    ("client", "content", "connection restore"),
-    ("client", "restore", "connection content diff exit glob report snapshot walk"),
-    ("client", "diff", "connection exit report restore select snapshot walk"),
-    ("client", "dump", "connection content exit report restore"),
-    ("client", "cli", "clock color connection content diff dump exit glob process report restore select snapshot walk"),
-    ("fuse", "cache", "view"),
-    ("fuse", "view", "cache"),
-    ("fuse", "adapter", "view"),
+    ("client", "cache", "fs"),
+    ("client", "select", "fs glob report"),
+    ("client", "walk", "cache clock exit fs report select"),
+    ("client", "snapshot", "cache chunker clock connection exit fs report select walk"),
+    ("client", "fetch", "connection exit fs"),
+    ("client", "restore", "connection exit fetch field fs glob report"),
+    ("client", "diff", "connection exit fetch field fs report select snapshot walk"),
+    ("client", "dump", "connection exit fetch report restore"),
+    (
+        "client",
+        "cli",
+        "clock color connection diff dump exit fetch field fs glob process report restore select snapshot",
+    ),
+    ("fuse", "cache", "entry"),
+    ("fuse", "view", "cache entry"),
+    ("fuse", "adapter", "entry view"),
     ("fuse", "cli", "adapter cache view"),
     ("scheduler", "clock", "plan"),
     ("scheduler", "config", "plan"),
@@ -126,15 +130,8 @@ const ROOMS: [(&str, &str, &str); 37] = [
 ];
 
 /// Edges that still lead upwards, each a part of a circle. This list only gets shorter.
-const UPWARDS: [(&str, &str, &str); 7] = [
-    ("client", "cache", "walk"),
-    ("client", "select", "walk"),
-    ("client", "content", "restore"),
-    ("client", "restore", "diff"),
-    ("fuse", "cache", "view"),
-    ("compat-resp", "command", "sidecar"),
-    ("compat-resp", "connection", "sidecar"),
-];
+const UPWARDS: [(&str, &str, &str); 2] =
+    [("compat-resp", "command", "sidecar"), ("compat-resp", "connection", "sidecar")];
 
 /// Who may name the generated API: the one place of conversions, and the two ends of the wire.
 const API_ROOMS: [&str; 8] = [

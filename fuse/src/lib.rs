@@ -6,4 +6,5 @@
 pub mod adapter;
 pub mod cache;
 pub mod cli;
+pub mod entry;
 pub mod view;

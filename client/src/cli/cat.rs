@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     connection::Connection,
-    content::{Piece, Reader},
     exit::Outcome,
+    fetch::content::{Piece, Reader},
 };
 
 const EXAMPLES: &str = "\

@@ -155,7 +155,7 @@ fn as_line(path: &[u8], act: Act, meta: &Meta) -> String {
 /// The metadata that differ.
 fn words(act: Act) -> Vec<&'static str> {
     match act {
-        Act::Metadata(unlike) => unlike.fields().into_iter().map(crate::diff::Field::word).collect(),
+        Act::Metadata(unlike) => unlike.fields().into_iter().map(crate::field::Field::word).collect(),
         _ => Vec::new(),
     }
 }

@@ -21,18 +21,19 @@ use rustix::{
 };
 use tokio::runtime::Handle;
 
-use super::{Change, Each, Field, compare, place::Place};
+use super::{Change, Each, compare, place::Place};
 use crate::{
     connection::Connection,
     exit,
-    fs::{Stat, open_quietly, words},
-    fs::{holes::Holes, owners::Owners, xattrs},
-    report::{Report, count, get},
-    restore::{
+    fetch::{
         chunks::{Source, is_of_the_file},
         reading::{Reading, Stop},
         tree::{Look, Tree, set_of},
     },
+    field::Field,
+    fs::{Stat, open_quietly, words},
+    fs::{holes::Holes, owners::Owners, xattrs},
+    report::{Report, count, get},
     select::Selection,
     snapshot::described,
     walk::{Entry, Past, Step, Walk},

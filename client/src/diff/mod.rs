@@ -14,7 +14,7 @@ use datadb::{Fault, FileType, Meta, meta::Content};
 use tokio::runtime::Handle;
 
 use crate::{connection::Connection, exit};
-pub use compare::{Field, Unlike, compare};
+pub use compare::{Unlike, compare};
 use entries::Entries;
 pub use local::{How, with_local};
 

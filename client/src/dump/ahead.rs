@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     connection::Connection,
-    content::{Found, Pieces},
+    fetch::chunks::{Chunks, is_of_the_file},
+    fetch::content::{Found, Pieces},
     report::Report,
-    restore::chunks::{Chunks, is_of_the_file},
 };
 
 /// Entries that wait.

@@ -21,8 +21,8 @@ use tokio::runtime::Handle;
 
 use crate::{
     connection::Connection,
-    content::{Lost, Piece, fetch_xattrs},
     exit,
+    fetch::content::{Lost, Piece, fetch_xattrs},
     report::{Report, count, escape},
     restore::{Options, wanted::is_lost},
 };

@@ -9,11 +9,9 @@ use tokio::runtime::Handle;
 use super::Request;
 use crate::{
     connection::Connection,
+    fetch::tree::{self, Look, Tree},
     report::{Report, escape},
-    restore::{
-        choice::{Choice, Pick},
-        tree::{self, Look, Tree},
-    },
+    restore::choice::{Choice, Pick},
 };
 
 /// A directory on the way from the root to the present place.

@@ -7,13 +7,9 @@ use rustix::{
     io::Errno,
 };
 
-use super::{
-    chunks::{Chunks, Source, is_of_the_file},
-    decide::Act,
-    reading::{Reading, Stop},
-    shared::Shared,
-    wanted::Wanted,
-};
+use super::{decide::Act, shared::Shared, wanted::Wanted};
+use crate::fetch::chunks::{Chunks, Source, is_of_the_file};
+use crate::fetch::reading::{Reading, Stop};
 use crate::fs::{Stat, open_quietly, words};
 
 /// A file to be compared.

@@ -6,7 +6,8 @@
 
 use datadb::Fault;
 
-use super::{Options, leads::Leads, tree::Look};
+use super::{Options, leads::Leads};
+use crate::fetch::tree::Look;
 use crate::glob::{Case, Globs};
 
 /// What becomes of an entry.

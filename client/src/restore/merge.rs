@@ -16,9 +16,9 @@ use super::{
     Request,
     choice::{Choice, Pick},
     dir::Dir,
-    tree::{Look, Tree, set_of},
 };
 use crate::connection::Connection;
+use crate::fetch::tree::{Look, Tree, set_of};
 
 /// Entries that are remembered: 150 MiB or so.
 const ENTRIES_MAX: usize = 4 << 20;

@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use super::{rights::Rights, shared::Shared};
-use crate::{diff::Field, fs::Stat, fs::at::At, fs::xattrs::Reader, report::count};
+use crate::{field::Field, fs::Stat, fs::at::At, fs::xattrs::Reader, report::count};
 
 /// Which parts of the metadata differ, or are to be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,6 @@
 
 mod check;
 pub(crate) mod choice;
-pub(crate) mod chunks;
 mod decide;
 mod dir;
 mod failed;
@@ -26,14 +25,11 @@ mod open_dirs;
 mod place;
 mod plan;
 mod queue;
-pub(crate) mod reading;
 mod rights;
 mod shared;
 mod special;
-pub(crate) mod tree;
 mod untrusted;
 pub(crate) mod wanted;
-pub mod window;
 mod work;
 
 use std::{num::NonZero, path::PathBuf, sync::Arc, thread};

@@ -14,11 +14,11 @@ use super::{
     merge::{self, Meeting, Merge},
     queue::Queue,
     shared::{Pass, Shared},
-    tree::{self, Look, Tree},
     wanted::Wanted,
     work::Job,
 };
 use crate::connection::Connection;
+use crate::fetch::tree::{self, Look, Tree};
 
 /// Where what lies in a directory of the backup comes to lie.
 #[derive(Debug)]

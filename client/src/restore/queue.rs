@@ -8,12 +8,12 @@ use datadb::{BlobId, Fault};
 
 use super::{
     check::Check,
-    chunks::{Chunks, Source, is_of_the_file},
     file::File,
     shared::Shared,
-    window::Window,
     work::{Job, Piece},
 };
+use crate::fetch::chunks::{Chunks, Source, is_of_the_file};
+use crate::fetch::window::Window;
 
 /// Lists that are asked for at the same time; the server allows 256 streams on a connection.
 const LISTS_MAX: usize = 64;

@@ -5,13 +5,9 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
-use super::{
-    check::Check,
-    file::File,
-    shared::Shared,
-    window::{Fetching, Window},
-};
+use super::{check::Check, file::File, shared::Shared};
 use crate::connection::Downloads;
+use crate::fetch::window::{Fetching, Window};
 
 /// Windows that one worker has asked for.
 const WINDOWS_MAX: usize = 2;

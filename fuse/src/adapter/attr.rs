@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use datadb::{FileType, meta::Timestamp};
 use fuser::{FileAttr, INodeNo};
 
-use crate::view::{entry::Entry, ino::Ino};
+use crate::{entry::Entry, view::ino::Ino};
 
 /// What programs are told to read at once.
 const READ_BYTES: u32 = 128 << 10;

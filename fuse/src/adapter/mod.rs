@@ -17,9 +17,9 @@ use fuser::{
 };
 use tokio::runtime::Handle;
 
+use crate::entry::Entry;
 use crate::view::{
     View,
-    entry::Entry,
     file::File,
     ino::Ino,
     node::{Kind, Node},

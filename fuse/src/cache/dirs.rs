@@ -6,7 +6,7 @@ use datadb::{Fault, ObjectKey, meta::Name};
 use lru::LruCache;
 
 use super::{patient::Patient, walks::Walks};
-use crate::view::entry::Entry;
+use crate::entry::Entry;
 
 /// Entries kept in all directories together, some 250 bytes each: 64 MiB.
 const ENTRIES_MAX: usize = 1 << 18;

@@ -13,7 +13,7 @@ use super::{
     dirs::{DIR_ENTRIES_MAX, Dir, Dirs},
     patient::Patient,
 };
-use crate::view::entry::Entry;
+use crate::entry::Entry;
 
 /// Entries that the first question of a walk asks for, and that the later ones do: twice as many each time.
 const AHEAD_MIN: u32 = 512;

@@ -10,12 +10,12 @@ use datadb::BlobId;
 
 use super::{
     View,
-    entry::Entry,
     map::{self, Map, Part, Run},
     node::Node,
     trouble::Trouble,
 };
 use crate::cache::blobs::Loss;
+use crate::entry::Entry;
 
 /// Bytes that are read ahead of somebody who begins to read in order, and of somebody who goes on doing so.
 const AHEAD_BYTES_MIN: u64 = 1 << 20;

@@ -10,9 +10,7 @@ use datadb::{
 use datadb_client::connection::Filter;
 
 use super::{
-    View,
-    entry::Entry,
-    filter_of, lookup,
+    View, filter_of, lookup,
     node::{Kind, Node, Snapshot, Top},
     readme,
     trouble::Trouble,
@@ -21,6 +19,7 @@ use crate::cache::{
     dirs::{Dir, Listed},
     walks::{self, Place},
 };
+use crate::entry::Entry;
 
 /// Something in a directory.
 #[derive(Clone, Debug)]

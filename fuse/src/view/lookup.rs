@@ -6,12 +6,12 @@ use std::{
 };
 
 use datadb::{HostName, TreePath, backup::BackupSpec, clock, object::ObjectKey};
+
+use crate::entry::Entry;
 use datadb_client::connection::SnapshotName;
 
 use super::{
-    View,
-    entry::Entry,
-    filter_of_host,
+    View, filter_of_host,
     names::{self, Candidate},
     node::{Kind, Node, Snapshot, Top},
     readme,

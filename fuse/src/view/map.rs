@@ -4,8 +4,8 @@ use std::{ops::Range, sync::Arc};
 
 use datadb::{BlobId, Fault, FileType, meta::Content, object::Chunk};
 
-use super::entry::Entry;
 use crate::cache::patient::Patient;
+use crate::entry::Entry;
 
 /// Parts of a list that an open file keeps, of at most a thousand chunks each.
 const PARTS_MAX: usize = 8;

@@ -9,7 +9,6 @@
 //! ```
 //! Names of snapshots and times mean something else a second later; from the root of a backup on, nothing changes.
 
-pub mod entry;
 pub mod file;
 pub mod ino;
 pub mod list;
@@ -35,7 +34,7 @@ use datadb_client::{
 use jiff::tz::TimeZone;
 
 use crate::cache::{blobs::Blobs, dirs::Dirs, patient::Patient};
-use entry::Entry;
+use crate::entry::Entry;
 use file::File;
 use lookup::Paths;
 use losses::Losses;

@@ -9,8 +9,9 @@ use std::{
 use datadb::{BlobId, FileType, ObjectKey, meta::Content};
 use lru::LruCache;
 
-use super::{View, entry::Entry, ino::Ino, node::Node};
+use super::{View, ino::Ino, node::Node};
 use crate::cache::dirs::{Dir, Dirs};
+use crate::entry::Entry;
 
 /// Bytes asked for ahead at first, and at most.
 const WINDOW_MIN: u64 = 128 << 10;

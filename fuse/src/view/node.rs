@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use datadb::{Backup, HostName, TreePath};
 
-use super::{entry::Entry, ino::Ino};
+use super::ino::Ino;
+use crate::entry::Entry;
 
 /// A place in the tree.
 #[derive(Debug)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datadb::meta::XattrValue;
 
-use super::{View, entry::Entry, node::Node, trouble::Trouble};
+use super::{View, node::Node, trouble::Trouble};
 use crate::cache::blobs::Loss;
+use crate::entry::Entry;
 
 /// What a long value is taken to be long: `XATTR_SIZE_MAX` of Linux.
 const LONG_BYTES: u64 = 64 << 10;

@@ -8,11 +8,11 @@ use rustix::fd::AsFd;
 
 use super::Maker;
 use crate::{
+    fetch::chunks::Source,
     fs::FileId,
     fs::at::At,
     restore::{
         check::{Check, Differing, Trouble},
-        chunks::Source,
         decide::{Act, Found, decide, decide_link},
         dir::Dir,
         file::File,

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     connection::Connection,
-    content,
+    fetch::content,
     fs::xattrs::Reader,
     fs::{FileId, Stat},
     report::{count, escape},

@@ -15,13 +15,11 @@ use datadb::{
 };
 use tokio::runtime::Handle;
 
-use crate::{
-    connection::{Connection, Downloads},
-    restore::{
-        chunks::Chunks,
-        window::{Fetching, Window},
-    },
+use super::{
+    chunks::Chunks,
+    window::{Fetching, Window},
 };
+use crate::connection::{Connection, Downloads};
 
 /// Windows that are asked for before the first one is taken.
 const WINDOWS_MAX: usize = 2;
