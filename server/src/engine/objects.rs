@@ -4,8 +4,8 @@
 //! its children in the index, among the pending objects, or earlier in the same batch. What it says of them (lengths,
 //! kinds, counts) must be true. Keys are computed here, never believed.
 //!
-//! **Bounded.** A batch is judged in groups of at most [`GROUP_BYTES`], or of one object, and off the async workers. Of what
-//! an object names no more is kept than a [`Summary`], and that of [`CHILDREN_MAX`] at a time, so that the head of a directory of
+//! **Bounded.** A batch is judged in groups of at most `GROUP_BYTES`, or of one object, and off the async workers. Of what
+//! an object names no more is kept than a [`Summary`], and that of `CHILDREN_MAX` at a time, so that the head of a directory of
 //! many million entries takes no more memory than its own encoding does.
 
 use std::{collections::HashMap, iter, slice};
